@@ -1,0 +1,96 @@
+# The whole course in one place: `make` lists what there is to do.
+#
+# Needs Python 3.11 or newer (with venv), make and git. Everything is installed into
+# $(VENV) and nowhere else; `make clean` takes it away again.
+#
+#   make lab TORCH_INDEX=https://download.pytorch.org/whl/cpu   CPU build of PyTorch
+#   make lab PYTHON=/path/to/python3.12                         another Python
+#   make lab LAB_ARGS="--no-browser --port 9000"                more JupyterLab options
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help lab setup lint unit notebooks-test browser test notebooks bench clean
+
+# The first Python on the path that is new enough. Asked only when needed.
+PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 \
+	&& echo $$p && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+TORCH_INDEX ?=
+WORKERS ?= 2
+LAB_ARGS ?=
+
+PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check $(if $(CI),--quiet) \
+	--constraint constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+# loadscope keeps the cells of one notebook in one kernel.
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --durations=10
+# Browse the whole repository, start at the first notebook. JupyterLab will not run as root
+# unless told to, and containers often are root.
+LAB_OPTIONS = --ServerApp.root_dir="$(CURDIR)" \
+	--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb \
+	$(if $(filter 0,$(shell id -u)),--allow-root)
+
+# A question about Jupyter's newsletter is no good first sight.
+LAB_SETTINGS = $(VENV)/share/jupyter/lab/settings/overrides.json
+NO_NEWS = {"@jupyterlab/apputils-extension:notification": \
+	{"fetchNews": "false", "checkForUpdates": false}}
+
+# Tests run the same code for fewer steps, one thread a worker.
+lint unit notebooks-test browser: export LMLIB_BUDGET = quick
+lint unit notebooks-test browser: export OMP_NUM_THREADS = 1
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' \
+		$(firstword $(MAKEFILE_LIST))
+
+lab: $(VENV)/.lab ## install the course and open JupyterLab at the first notebook
+	$(BIN)/jupyter lab $(LAB_OPTIONS) $(LAB_ARGS)
+
+setup: $(VENV)/.test $(VENV)/.browser ## install everything, the test tools included
+
+# A stamp is written last, so an interrupted installation starts again.
+$(VENV)/.lab: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found on the path;" \
+		"install it or say make PYTHON=/path/to/python" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@echo "Installing the course into $(VENV) (takes minutes, mostly PyTorch)"
+	$(PIP_INSTALL) --editable .
+	@mkdir -p $(dir $(LAB_SETTINGS)) && echo '$(NO_NEWS)' > $(LAB_SETTINGS)
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.lab
+	$(PIP_INSTALL) --editable '.[test]'
+	@touch $@
+
+# Where no Chromium can be had, the browser test says so; on CI it fails.
+$(VENV)/.browser: $(VENV)/.test tools/chromium.py
+	$(BIN)/python -m tools.chromium --install
+	@touch $@
+
+lint: $(VENV)/.test ## ruff over code and notebooks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+unit: $(VENV)/.test ## the tests in tests/, without the browser
+	$(PYTEST) tests -m "not browser"
+
+notebooks-test: $(VENV)/.test ## run every notebook and compare what is marked (nbval)
+	$(PYTEST) notebooks -p no:python --nbval-lax --nbval-current-env \
+		--nbval-cell-timeout=120 --nbval-kernel-startup-timeout=120
+
+browser: setup ## move sliders and drag points in a real JupyterLab
+	$(BIN)/python -m pytest tests -m browser
+
+test: setup lint unit notebooks-test browser ## everything above: what CI runs
+
+notebooks: $(VENV)/.test ## run all notebooks at full length and store their outputs
+	$(BIN)/python -m tools.run_notebooks
+
+bench: $(VENV)/.test ## ours against a plain reference, ratios in one run
+	$(BIN)/python -m benchmarks
+
+clean: ## remove the environment and all caches; data and results stay
+	rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info
+	find . -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf

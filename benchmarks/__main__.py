@@ -1,0 +1,36 @@
+"""``python -m benchmarks [NAME ...]``: run all, or the named ones; JSON lines come
+last.
+
+Each module of this folder asks one question in ``run() -> list[dict]``; a row has
+``name``, ``ratio`` (plain time over ours: larger is better) and what was measured.
+"""
+
+import importlib
+import json
+import pkgutil
+import sys
+
+import torch
+
+import benchmarks
+
+
+def main(names: list[str]) -> int:
+    known = [m.name for m in pkgutil.iter_modules(benchmarks.__path__)]
+    known = [name for name in known if not name.startswith("_")]
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        print(f"benchmarks: no {unknown[0]!r}; there are {', '.join(known)}")
+        return 2
+    rows = []
+    for name in names or known:
+        print(f"{name} ...", flush=True)
+        for row in importlib.import_module(f"benchmarks.{name}").run():
+            rows.append({**row, "threads": torch.get_num_threads()})
+    for row in rows:
+        print(json.dumps(row))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,177 @@
+"""The command ``lmlib``: ``doctor``, ``reproduce``, ``claims``.
+
+Bad input ends in one line on stderr and exit status 2; Ctrl-C in 130, with the way to
+resume. Heavy imports happen inside the commands, so that ``lmlib --help`` answers at
+once.
+"""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+import lmlib
+from lmlib.budget import BUDGETS, current_budget
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        self.exit(2, f"lmlib: error: {message}\n")
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected whole numbers like 0,1,2, got {text!r}"
+        ) from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="lmlib", description="Landmark methods: tools of the course.")
+    parser.add_argument("--version", action="version", version=lmlib.__version__)
+    parser.add_argument(
+        "--traceback", action="store_true", help="show where an error came from"
+    )
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", parser_class=_Parser
+    )
+
+    add = commands.add_parser("doctor", help="is this machine ready, and what mends it")
+    add.set_defaults(function=_doctor)
+
+    add = commands.add_parser(
+        "reproduce",
+        help="make the result rows of a table; stop and resume at will",
+        description="Do the runs of TABLE that have no rows yet, one by one.",
+    )
+    add.add_argument("table", nargs="?", help="name of the table; see --list")
+    add.add_argument("--list", action="store_true", help="tables and their progress")
+    add.add_argument("--seeds", type=_seeds, help="only these seeds, such as 0,1,2")
+    add.add_argument("--budget", choices=BUDGETS, help="instead of LMLIB_BUDGET")
+    add.set_defaults(function=_reproduce)
+
+    add = commands.add_parser("claims", help="the papers' claims, judged from the rows")
+    form = add.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="machine-readable")
+    form.add_argument("--markdown", action="store_true", help="as a Markdown table")
+    form.add_argument(
+        "--check",
+        nargs="*",
+        type=Path,
+        metavar="FILE",
+        help="exit 1 if a claims block in these files disagrees with the rows "
+        "(default: every Markdown file and notebook that holds one)",
+    )
+    form.add_argument(
+        "--write", nargs="*", type=Path, metavar="FILE", help="update those blocks"
+    )
+    add.set_defaults(function=_claims)
+    return parser
+
+
+def _doctor(arguments) -> int:
+    from lmlib.doctor import examine, report
+
+    printed, ready = report(examine())
+    print(printed)
+    return 0 if ready else 1
+
+
+def _tables() -> dict:
+    from lmlib.experiments import TABLES
+
+    return TABLES
+
+
+def _reproduce(arguments) -> int:
+    from lmlib.results import missing_runs, run_missing
+
+    if arguments.budget:  # before the experiments are imported: they may ask for it
+        os.environ["LMLIB_BUDGET"] = arguments.budget
+    budget, tables = current_budget(), _tables()
+    if arguments.list:
+        for table in tables.values():
+            runs = table.runs()
+            done = len(runs) - len(missing_runs(runs))
+            progress = f"{done}/{len(runs)} runs done ({budget})"
+            print(f"{table.name}  {progress}  {table.description}")
+        return 0
+    if arguments.table is None:
+        raise ValueError("name a table; `lmlib reproduce --list` shows them")
+    if arguments.table not in tables:
+        raise ValueError(
+            f"no table {arguments.table!r}; choose from {', '.join(tables)}"
+        )
+    runs = tables[arguments.table].runs()
+    if arguments.seeds is not None:
+        known = sorted({run.seed for run in runs})
+        strangers = sorted(set(arguments.seeds) - set(known))
+        if strangers:
+            raise ValueError(
+                f"{arguments.table} has no seed {strangers[0]}; its seeds are {known}"
+            )
+        runs = [run for run in runs if run.seed in arguments.seeds]
+    rows = run_missing(runs)
+    for row in rows:
+        run = f"{row.experiment}/{row.setting} seed {row.seed}"
+        print(f"{run}: {row.metric} {row.value:g}")
+    fresh = len({(row.experiment, row.setting, row.seed) for row in rows})
+    print(f"{len(runs)} runs done, {fresh} of them now ({budget})")
+    return 0
+
+
+def _claims(arguments) -> int:
+    from lmlib import claims
+    from lmlib.results import repository_root
+
+    verdicts = claims.judge_all(tables=_tables())
+    if arguments.json:
+        print(json.dumps([v.as_dict() for v in verdicts], indent=2, ensure_ascii=False))
+        return 0
+    if arguments.markdown:
+        print(claims.markdown(verdicts))
+        return 0
+    if arguments.check is None and arguments.write is None:
+        print(claims.text(verdicts))
+        return 0
+    paths = arguments.check or arguments.write
+    paths = paths or claims.files_with_blocks(repository_root())
+    write = arguments.write is not None
+    stale = claims.stale_blocks(paths, verdicts, write=write)
+    for path in stale:
+        print(f"updated {path}" if write else f"{path} disagrees with the rows")
+    if stale and not write:
+        print("`lmlib claims --write` brings them up to date")
+        return 1
+    if not stale:
+        print(f"{len(paths)} file(s) agree with the rows")
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    given = sys.argv[1:] if argv is None else argv
+    arguments = _parser().parse_args(given)
+    try:
+        return arguments.function(arguments)
+    except KeyboardInterrupt:
+        again = " ".join(["lmlib", *given])
+        print(
+            f"\nlmlib: stopped; finished rows are kept. Resume with: {again}",
+            file=sys.stderr,
+        )
+        return 130
+    except (ValueError, OSError, RuntimeError) as error:  # TrainingError is the last
+        if arguments.traceback:
+            raise
+        notes = "".join(f" ({note})" for note in getattr(error, "__notes__", []))
+        message = " ".join(str(error).split())
+        print(f"lmlib: error: {message}{notes}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,417 @@
+"""Result rows: where every number shown as "measured" comes from.
+
+``data/results/EXPERIMENT.jsonl`` holds one JSON object a line, one metric of one run
+each. Rows are only ever appended. A process killed while writing leaves at most half a
+last line; the next append moves that fragment to ``EXPERIMENT.jsonl.broken`` and
+touches nothing else.
+"""
+
+import json
+import math
+import os
+import platform
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+from lmlib.budget import current_budget
+
+try:
+    import fcntl
+except ImportError:  # Windows: a single O_APPEND write has to do
+    fcntl = None
+
+
+def repository_root() -> Path:
+    """The folder with ``data/``: ``LMLIB_ROOT``, the checkout, or where we are."""
+    if os.environ.get("LMLIB_ROOT"):
+        return Path(os.environ["LMLIB_ROOT"])
+    here = Path.cwd()
+    for folder in (Path(__file__).resolve().parents[1], here, *here.parents):
+        if (folder / "data" / "claims.toml").is_file():
+            return folder
+    return here
+
+
+def results_folder() -> Path:
+    return repository_root() / "data" / "results"
+
+
+# --------------------------------------------------------------------------------------
+# Rows
+# --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric of one run. ``extra`` holds what else matters: budget, n_train..."""
+
+    experiment: str  # file name: lower-case letters, digits, - and _
+    setting: str
+    seed: int
+    metric: str
+    value: float  # finite; its unit stands in data/claims.toml
+    steps: int
+    device: str
+    versions: dict[str, str]
+    commit: str | None  # None outside git; "-dirty" if the code had changed
+    seconds: float
+    extra: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        wanted = {
+            "experiment": str,
+            "setting": str,
+            "seed": int,
+            "metric": str,
+            "value": (int, float),
+            "steps": int,
+            "device": str,
+            "versions": dict,
+            "commit": (str, type(None)),
+            "seconds": (int, float),
+            "extra": dict,
+        }
+        for name, kind in wanted.items():
+            value = getattr(self, name)
+            if not isinstance(value, kind) or isinstance(value, bool):
+                names = [k.__name__ for k in (kind if type(kind) is tuple else (kind,))]
+                raise ValueError(f"{name} must be {' or '.join(names)}, got {value!r}")
+        _results_file(self.experiment)
+        if not self.setting or not self.metric:
+            raise ValueError("setting and metric must not be empty")
+        if not math.isfinite(self.value) or not math.isfinite(self.seconds):
+            raise ValueError(f"{self.metric} must be finite, got {self.value!r}")
+
+    def line(self) -> str:
+        return json.dumps(asdict(self), allow_nan=False)
+
+    @property
+    def budget(self) -> str:
+        return self.extra.get("budget", "class")
+
+    def get(self, name: str):
+        """A field of the row or, failing that, of ``extra``; None if in neither."""
+        if name == "budget":
+            return self.budget
+        return getattr(self, name) if name in ROW_FIELDS else self.extra.get(name)
+
+
+ROW_FIELDS = tuple(f.name for f in fields(Row))
+
+
+def _results_file(experiment: str, folder: Path | None = None) -> Path:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", experiment):
+        raise ValueError(
+            "an experiment is named in lower-case letters, digits, - and _, "
+            f"got {experiment!r}"
+        )
+    return (folder or results_folder()) / f"{experiment}.jsonl"
+
+
+def _parse(line: bytes) -> Row:
+    try:
+        record = json.loads(line.decode("utf-8"))
+    except ValueError as error:  # covers bad UTF-8 and bad JSON
+        raise ValueError(f"not a JSON object ({error})") from None
+    if not isinstance(record, dict):
+        raise ValueError("not a JSON object")
+    missing = [n for n in ROW_FIELDS if n not in record and n != "extra"]
+    unknown = [n for n in record if n not in ROW_FIELDS]
+    if missing or unknown:
+        parts = ["lacks " + ", ".join(missing)] if missing else []
+        parts += ["has unknown " + ", ".join(unknown)] if unknown else []
+        raise ValueError(" and ".join(parts))
+    return Row(**record)
+
+
+def read_rows(experiment: str, folder: Path | None = None, **filters) -> list[Row]:
+    """Rows of one experiment in the order written; [] if it has never been run.
+
+    Filters name a field or an entry of ``extra``; a list, tuple or set means "one of":
+    ``read_rows("seqmt-shapes", setting="class-only", seed=[0, 1])``. A line that is no
+    row raises ValueError with file and line; nothing in the file is changed.
+    """
+    path = _results_file(experiment, folder)
+    if not path.exists():
+        return []
+    with open(path, "rb") as file:
+        if fcntl:
+            fcntl.flock(file, fcntl.LOCK_SH)  # not in the middle of someone's append
+        lines = file.read().split(b"\n")
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(_parse(line))
+            if rows[-1].experiment != experiment:
+                raise ValueError(f"belongs to experiment {rows[-1].experiment!r}")
+        except ValueError as error:
+            if number == len(lines):  # no newline after it
+                advice = "a run was killed here; `lmlib reproduce` sets it aside"
+            else:
+                advice = "expected a JSON object with " + ", ".join(ROW_FIELDS)
+            raise ValueError(f"{path}:{number}: {error}; {advice}") from None
+    known = {"budget", *ROW_FIELDS}.union(*(row.extra for row in rows))
+    for name, wanted in filters.items():
+        if rows and name not in known:
+            raise ValueError(f"{path} has no field {name!r}; it has {sorted(known)}")
+        options = wanted if isinstance(wanted, list | tuple | set | range) else [wanted]
+        rows = [row for row in rows if row.get(name) in options]
+    return rows
+
+
+class _Locked:
+    """The results file opened for appending, alone, with a whole last line."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __enter__(self) -> int:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        self.file = os.open(self.path, flags, 0o644)
+        if fcntl:
+            fcntl.flock(self.file, fcntl.LOCK_EX)
+        self._mend_last_line()
+        return self.file
+
+    def __exit__(self, *_):
+        os.close(self.file)  # releases the lock
+
+    def _mend_last_line(self):
+        data = self.path.read_bytes()
+        fragment = data[data.rfind(b"\n") + 1 :]
+        if not fragment.strip():
+            return
+        try:
+            _parse(fragment)
+        except ValueError:
+            with open(f"{self.path}.broken", "ab") as aside:
+                aside.write(fragment + b"\n")
+                aside.flush()
+                os.fsync(aside.fileno())
+            os.ftruncate(self.file, len(data) - len(fragment))
+        else:  # a whole row that only lacks its newline: keep it
+            os.write(self.file, b"\n")
+
+
+def append_rows(rows: Iterable[Row], folder: Path | None = None) -> None:
+    """Add rows to their experiments' files: one locked write a file, flushed to disk.
+
+    Two processes may append at once. Of a killed process, rows appended before are
+    kept.
+    """
+    by_file: dict[Path, list[str]] = {}
+    for row in rows:
+        by_file.setdefault(_results_file(row.experiment, folder), []).append(row.line())
+    for path, lines in by_file.items():
+        data = "".join(line + "\n" for line in lines).encode()
+        with _Locked(path) as file:
+            while data:  # one call in practice; more only if the disk fills up
+                data = data[os.write(file, data) :]
+            os.fsync(file)
+
+
+def repair(experiment: str, folder: Path | None = None) -> None:
+    """Set aside half a last line (to ``*.jsonl.broken``); touch nothing else."""
+    path = _results_file(experiment, folder)
+    if path.exists():
+        with _Locked(path):
+            pass
+
+
+def latest(rows: Iterable[Row]) -> list[Row]:
+    """One row a run, metric and budget: a later row replaces an earlier one."""
+    kept = {}
+    for row in rows:
+        kept[row.experiment, row.setting, row.seed, row.metric, row.budget] = row
+    return list(kept.values())
+
+
+def summarise(
+    rows: Iterable[Row], by: tuple[str, ...] = ("experiment", "setting", "metric")
+) -> list[dict]:
+    """Over seeds: the ``by`` values, ``mean``, ``std``, ``n`` and the 95 % interval.
+
+    ``low`` and ``high`` bound the mean by Student's t, right for the three to five
+    seeds of a table (a bootstrap of three values is too narrow). With one row, std and
+    interval are NaN.
+    """
+    from scipy.stats import t as student
+
+    groups: dict[tuple, list[Row]] = {}
+    for row in latest(rows):
+        groups.setdefault(tuple(row.get(name) for name in by), []).append(row)
+    table = []
+    for key, group in groups.items():
+        budgets = {row.budget for row in group}
+        if len(budgets) > 1:
+            raise ValueError(
+                f"{'/'.join(map(str, key))} mixes budgets {sorted(budgets)}: "
+                'pick one with read_rows(..., budget=...) or add "budget" to by'
+            )
+        values = [row.value for row in group]
+        n, mean = len(values), math.fsum(values) / len(values)
+        std = half = math.nan
+        if n > 1:
+            std = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
+            half = float(student.ppf(0.975, n - 1)) * std / math.sqrt(n)
+        summary = {"mean": mean, "std": std, "n": n, "low": mean - half}
+        table.append(dict(zip(by, key, strict=True)) | summary | {"high": mean + half})
+    return table
+
+
+# --------------------------------------------------------------------------------------
+# Where a row was measured
+# --------------------------------------------------------------------------------------
+
+
+def environment() -> dict:
+    """``device``, ``versions`` and ``commit``, as rows record them."""
+    import numpy
+    import torch
+
+    if torch.cuda.is_available():
+        device = torch.cuda.get_device_name()
+    elif torch.backends.mps.is_available():
+        device = f"mps ({_processor()})"
+    else:
+        device = f"cpu ({_processor()}, {torch.get_num_threads()} threads)"
+    versions = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+    }
+    return {"device": device, "versions": versions, "commit": _commit()}
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    """HEAD, "-dirty" if anything but the results differs from it; None without git."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).resolve().parents[1]), *arguments]
+        run = subprocess.run(command, capture_output=True, text=True, check=True)
+        return run.stdout.strip()
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        # rows land in data/results while runs go on: they do not change the code
+        changed = git("status", "--porcelain", "--", ":/", ":(top,exclude)data/results")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("-dirty" if changed else "")
+
+
+# --------------------------------------------------------------------------------------
+# Runs and tables
+# --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Run:
+    """One named run. ``function()`` returns ``{metric: value}``, and may add
+    ``"steps"`` (int) and ``"extra"`` (dict), which go into every row of the run.
+
+    With ``metrics`` given, a run counts as done only when rows of all of them exist,
+    and a function that returns others is an error.
+    """
+
+    experiment: str
+    setting: str
+    seed: int
+    function: Callable[[], dict]
+    metrics: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"{self.experiment}/{self.setting}/seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table or figure of a paper as a list of runs, made when asked for."""
+
+    name: str
+    description: str
+    runs: Callable[[], list[Run]]
+
+
+def missing_runs(runs: list[Run], folder: Path | None = None) -> list[Run]:
+    """Runs that lack rows, or some of their metrics, under the current budget."""
+    budget = current_budget()
+    done: dict[tuple, set[str]] = {}
+    for experiment in {run.experiment for run in runs}:
+        for row in read_rows(experiment, folder):
+            if row.budget == budget:
+                key = (row.experiment, row.setting, row.seed)
+                done.setdefault(key, set()).add(row.metric)
+    absent = []
+    for run in runs:
+        have = done.get((run.experiment, run.setting, run.seed))
+        if have is None or not have.issuperset(run.metrics):
+            absent.append(run)
+    return absent
+
+
+def run_missing(
+    runs: list[Run], folder: Path | None = None, progress: bool = True
+) -> list[Row]:
+    """Do the runs that have no rows yet, writing each one's rows as soon as it ends.
+
+    Stop it at any time and call it again: it goes on with the run that was cut off.
+    Shows progress and the time left. Rows carry the budget in ``extra``; a run done
+    under another budget does not count as done. Returns the new rows.
+    """
+    from tqdm.auto import tqdm
+
+    for experiment in {run.experiment for run in runs}:
+        repair(experiment, folder)
+    todo = missing_runs(runs, folder)
+    if not todo:
+        return []
+    where, budget, new = environment(), current_budget(), []
+    done = len(runs) - len(todo)
+    with tqdm(total=len(runs), initial=done, unit="run", disable=not progress) as bar:
+        for run in todo:
+            bar.set_description(run.name)
+            started = time.perf_counter()
+            try:
+                rows = _rows(run, dict(run.function()), where, budget, started)
+            except Exception as error:
+                error.add_note(f"in run {run.name}")
+                raise
+            append_rows(rows, folder)
+            new += rows
+            bar.update()
+    return new
+
+
+def _rows(
+    run: Run, values: dict, where: dict, budget: str, started: float
+) -> list[Row]:
+    seconds = round(time.perf_counter() - started, 3)
+    steps = int(values.pop("steps", 0))
+    extra = {"budget": budget} | values.pop("extra", {})
+    if not values or (run.metrics and set(values) != set(run.metrics)):
+        raise ValueError(
+            f"returned the metrics {sorted(values)}, expected "
+            f"{sorted(run.metrics) or 'at least one'}"
+        )
+    same = {"experiment": run.experiment, "setting": run.setting, "seed": run.seed}
+    same |= {"steps": steps, "seconds": seconds, "extra": extra, **where}
+    return [Row(metric=name, value=float(v), **same) for name, v in values.items()]

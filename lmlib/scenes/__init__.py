@@ -1,0 +1,6 @@
+"""Procedural data sets with exact ground truth, rendered on the model's device."""
+
+from lmlib.scenes.blocks import Blocks
+from lmlib.scenes.shapes import Shapes
+
+__all__ = ["Blocks", "Shapes"]

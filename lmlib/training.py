@@ -1,0 +1,311 @@
+"""One visible training loop for every method.
+
+``fit`` draws batches by step number (``samples.step_indices``) and seeds every step
+anew from (seed, step, process). So nothing random needs saving, and a run killed
+anywhere and resumed ends with the same weights, bit for bit on a CPU. Under
+``torchrun`` the same call trains on several processes: each takes its share of every
+batch.
+"""
+
+import contextlib
+import gc
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from tqdm.auto import tqdm
+
+from lmlib.samples import check_batch, step_indices
+
+FORMAT = "lmlib-checkpoint-1"
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on: the message names the step and the loss term."""
+
+
+def best_device() -> torch.device:
+    """A GPU if there is one (CUDA, then Apple's), else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+class _Losses(nn.Module):
+    """DistributedDataParallel synchronises gradients of ``forward``: make that
+    losses."""
+
+    def __init__(self, method: nn.Module):
+        super().__init__()
+        self.method = method
+
+    def forward(self, batch):
+        return self.method.losses(batch)
+
+
+def fit(
+    method: nn.Module,
+    data,
+    indices: range,
+    steps: int,
+    *,
+    batch_size: int = 64,
+    lr: float = 1e-3,
+    schedule=None,
+    prepare=None,
+    clip: float | None = 1.0,
+    seed: int = 0,
+    device=None,
+    checkpoint: str | Path | None = None,
+    save_every: int = 500,
+    log_every: int = 10,
+    callback=None,
+    progress: bool = True,
+) -> list[dict]:
+    """Train ``method`` on ``data.batch(indices)`` and return its history.
+
+    Args:
+        method: a module with ``losses(batch) -> dict of scalar terms``; their sum is
+        trained. data: anything with ``batch(indices, device)``.
+        indices: the training images; shuffled anew each epoch, addressed by step.
+        steps: total optimiser steps, earlier ones of a resumed run included.
+        schedule: ``step -> factor`` on the learning rate, or None for a constant one.
+        prepare: changes a batch before the losses see it (hide labels, shuffle them,
+        ...). clip: largest gradient norm, or None.
+        seed: order of the images and every random draw inside the method.
+        checkpoint: a ``.safetensors`` path. Written atomically every ``save_every``
+            steps and at the end; if it exists, training resumes from it.
+        log_every: steps between rows of the history.
+        callback: ``callback(step, terms)`` after each step; returning True stops
+            training.
+
+    Returns:
+        One dict each ``log_every`` steps: ``step``, ``loss`` and each term by name.
+
+    Raises:
+        TrainingError: a term became NaN or infinite; the checkpoint keeps the last good
+            state.
+    """
+    if steps <= 0:
+        raise ValueError(f"steps must be positive, got {steps}")
+    rank, world = _start_processes()
+    device = torch.device(device) if device is not None else best_device()
+    if batch_size % world:
+        raise ValueError(
+            f"a batch of {batch_size} cannot be shared by {world} processes"
+        )
+    # channels_last: about 1.7 times faster for small convolutions, on CPUs too.
+    method.to(device=device, memory_format=torch.channels_last).train()
+    optimizer = torch.optim.Adam(method.parameters(), lr=lr)
+    history: list[dict] = []
+    first = 0
+    path = Path(checkpoint) if checkpoint else None
+    if path and path.exists():
+        first, history = _resume(path, method, optimizer, seed)
+    run = _Losses(method)
+    if world > 1:
+        ids = [device.index] if device.type == "cuda" else None
+        # "unused": a loss weight of zero leaves parts of the network without gradient
+        run = DistributedDataParallel(run, device_ids=ids, find_unused_parameters=True)
+    autocast = (
+        torch.autocast("cuda", torch.bfloat16)
+        if device.type == "cuda"
+        else contextlib.nullcontext()
+    )
+    bar = tqdm(
+        total=steps, initial=first, disable=not progress or rank > 0, desc="training"
+    )
+    share = slice(rank, None, world)
+    try:
+        for step in range(first, steps):
+            _seed_step(method, seed, step, rank)
+            batch = data.batch(
+                step_indices(step, batch_size, indices, seed)[share], device
+            )
+            if prepare:
+                batch = prepare(batch)
+            if step == first:
+                check_batch(batch)
+            for group in optimizer.param_groups:
+                group["lr"] = lr * (schedule(step) if schedule else 1.0)
+            with autocast:
+                terms = run(batch)
+            loss = torch.stack([term.float() for term in terms.values()]).sum()
+            _check_finite(loss, terms, step, path)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            if clip is not None:
+                nn.utils.clip_grad_norm_(method.parameters(), clip)
+            optimizer.step()
+            bar.update()
+            done = step + 1
+            if done % log_every == 0 or done == steps:
+                row = {name: term.item() for name, term in terms.items()}
+                row = {"step": done, "loss": loss.item(), **row}
+                history.append(row)
+                bar.set_postfix(loss=f"{row['loss']:.3f}")
+            stop = bool(callback and callback(done, terms))
+            if path and rank == 0 and (done % save_every == 0 or done == steps or stop):
+                _save_run(path, method, optimizer, done, seed, history)
+            if stop:
+                break
+    finally:
+        bar.close()
+    if world > 1:
+        # Without these lines some gloo runs end with "terminate called ...".
+        dist.barrier()
+        del run, optimizer
+        gc.collect()
+    return history
+
+
+def _check_finite(loss: Tensor, terms: dict, step: int, path) -> None:
+    if torch.isfinite(loss):
+        return
+    values = {name: term.item() for name, term in terms.items()}
+    name, value = next(
+        ((n, v) for n, v in values.items() if not math.isfinite(v)),
+        ("sum", loss.item()),
+    )
+    kept = f"; the last good state is in {path}" if path and path.exists() else ""
+    raise TrainingError(
+        f"step {step + 1}: the loss term {name!r} is {value}{kept}. "
+        "Try a lower learning rate, or look at the images of this step."
+    )
+
+
+def _start_processes() -> tuple[int, int]:
+    """Rank and number of processes; joins the group if started by ``torchrun``."""
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    if world > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    return (dist.get_rank(), world) if world > 1 else (0, 1)
+
+
+def _seed_step(method: nn.Module, seed: int, step: int, rank: int) -> None:
+    number = (seed * 1_000_003 + step) * 1009 + rank
+    torch.manual_seed(number)  # dropout
+    for module in method.modules():
+        generator = getattr(module, "generator", None)
+        if isinstance(generator, torch.Generator):  # warps and other draws of a method
+            generator.manual_seed(number)
+
+
+# --------------------------------------------------------------------------------------
+# Checkpoints: safetensors, with everything about the run in the file's own metadata
+# --------------------------------------------------------------------------------------
+
+
+def save_checkpoint(path: str | Path, method: nn.Module, **metadata) -> Path:
+    """Write the weights and ``metadata`` (anything JSON can hold), atomically."""
+    tensors = {f"model.{k}": v for k, v in method.state_dict().items()}
+    return _write(Path(path), tensors, {"kind": "weights", **metadata})
+
+
+def read_metadata(path: str | Path) -> dict:
+    """What a checkpoint says about itself: command, seed, steps, device, metrics,
+    ..."""
+    return _read(Path(path), tensors=False)[1]
+
+
+def load_checkpoint(path: str | Path, method: nn.Module) -> dict:
+    """Load weights into ``method`` and return the checkpoint's metadata.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: truncated, not a safetensors file, not ours, or for another network.
+    """
+    tensors, metadata = _read(Path(path))
+    weights = {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
+    own = method.state_dict()
+    wrong = sorted(set(weights) ^ set(own)) or [
+        f"{k} {tuple(weights[k].shape)} instead of {tuple(own[k].shape)}"
+        for k in own
+        if weights[k].shape != own[k].shape
+    ]
+    if wrong:
+        raise ValueError(
+            f"{path}: made for another network ({len(wrong)} tensors differ, first "
+            f"{wrong[0]}); expected a checkpoint of {type(method).__name__} with "
+            f"{getattr(method, 'config', 'this configuration')}"
+        )
+    method.load_state_dict(weights)
+    return metadata
+
+
+def _write(path: Path, tensors: dict[str, Tensor], metadata: dict) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    text = json.dumps({"format": FORMAT, **metadata}, default=str)
+    try:
+        save_file(tensors, temporary, {"lmlib": text})
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _read(path: Path, tensors: bool = True) -> tuple[dict[str, Tensor], dict]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such checkpoint")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = json.loads((file.metadata() or {}).get("lmlib", "{}"))
+            keys = file.keys() if tensors else []
+            values = {key: file.get_tensor(key) for key in keys}
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"{path}: truncated or not a safetensors file ({error}); copy it again or "
+            "train anew"
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise ValueError(
+            f"{path}: a safetensors file, but not a checkpoint of lmlib (its metadata "
+            f"says format {metadata.get('format')!r}, expected {FORMAT!r})"
+        )
+    return values, metadata
+
+
+def _save_run(path, method, optimizer, step, seed, history) -> None:
+    """Weights, optimiser state, step and seed: all that an exact resume needs."""
+    tensors = {f"model.{k}": v for k, v in method.state_dict().items()}
+    for number, state in optimizer.state_dict()["state"].items():
+        for key, value in state.items():
+            tensors[f"optimizer.{number}.{key}"] = torch.as_tensor(value)
+    about = {"kind": "run", "step": step, "seed": seed, "history": history}
+    _write(path, tensors, {**about, "saved": time.strftime("%Y-%m-%dT%H:%M:%S")})
+
+
+def _resume(path, method, optimizer, seed) -> tuple[int, list[dict]]:
+    metadata = load_checkpoint(path, method)
+    if metadata.get("kind") != "run":
+        raise ValueError(f"{path}: holds weights only and cannot be resumed")
+    if metadata["seed"] != seed:
+        raise ValueError(f"{path}: a run with seed {metadata['seed']}, not {seed}")
+    tensors, _ = _read(path)
+    state: dict[int, dict] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimizer."):
+            _, number, key = name.split(".", 2)
+            state.setdefault(int(number), {})[key] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    return metadata["step"], metadata["history"]
+
+
+def constant_then_decay(steps: int, share: float = 0.75, factor: float = 0.1):
+    """A schedule: 1 until ``share`` of the steps, then ``factor``."""
+    return lambda step: 1.0 if step < share * steps else factor

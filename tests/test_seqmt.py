@@ -1,0 +1,152 @@
+"""Seq-MT: the paper's sizes, its equations, and what the losses can and cannot see."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lmlib.layers import mlp, parameter_count, receptive_field
+from lmlib.methods.seqmt import SeqMt, SeqMtConfig
+from lmlib.scenes import Blocks, Shapes
+
+SMALL = SeqMtConfig(
+    size=24, landmarks=2, classes=2, channels=4, kernels=(3, 3), hidden=(8,)
+)
+
+
+def small(**weights):
+    torch.manual_seed(0)
+    method = SeqMt(SMALL).eval()
+    method.weights = {"class": 0.0, "landmark": 0.0, "equivariance": 0.0, **weights}
+    return method
+
+
+def conv_parameters(channels, kernels):
+    """Weights and biases counted by hand, layer by layer."""
+    layers = zip(channels[:-1], channels[1:], kernels, strict=True)
+    return sum(i * o * k * k + o for i, o, k in layers)
+
+
+def test_shapes_preset_has_the_papers_layers():
+    config = SeqMtConfig.shapes()
+    method = SeqMt(config)
+    convs = conv_parameters((1, *[16] * 7, 2), (7,) * 6 + (1, 1))
+    fc = (4 * 40 + 40) + (40 * 2 + 2)
+    assert parameter_count(method) == convs + fc
+    assert receptive_field(config.kernels) == 37  # notes, section 1
+    assert config.beta == 1 and config.size == 60
+
+
+def test_blocks_preset_has_the_papers_layers():
+    config = SeqMtConfig.blocks()
+    convs = conv_parameters((1, *[8] * 7, 5), (9,) * 6 + (1, 1))
+    fc = (10 * 256 + 256) + (256 * 256 + 256) + (256 * 15 + 15)
+    assert parameter_count(SeqMt(config)) == convs + fc
+    assert receptive_field(config.kernels) == 49
+    assert (config.beta, config.dropout) == (0.01, 0.25)
+
+
+def test_only_the_points_reach_the_classifier():
+    """Two images with the same landmarks must get the same class, whatever they
+    show."""
+    method = small()
+    points = torch.rand(3, 2, 2)
+    assert torch.equal(method.classify(points), method.classify(points.clone()))
+    batch = Shapes(24).batch(range(4))
+    logits = method.class_logits(batch["image"])
+    expected = method.classify(method.landmarks(batch["image"]))
+    torch.testing.assert_close(logits, expected)
+
+
+def test_class_loss_alone_moves_the_maps():
+    method = small(**{"class": 1.0})
+    terms = method.losses(Shapes(24).batch(range(8)))
+    assert list(terms) == ["class"]
+    terms["class"].backward()
+    assert all(p.grad.abs().sum() > 0 for p in method.maps.parameters())
+
+
+def test_landmark_loss_is_equation_3_in_pixels():
+    method = small(landmark=2.0)
+    batch = Shapes(24).batch(range(6))
+    batch["labelled"] = torch.tensor([True, True, False, False, True, False])
+    batch["visible"][0, 1] = False
+    points = method.landmarks(batch["image"])
+    by_hand = 0.0
+    for i in (0, 1, 4):
+        for k in range(2):
+            if i == 0 and k == 1:
+                continue
+            difference = (points[i, k] - batch["landmarks"][i, k]) * 12  # 24 px / 2
+            by_hand += float(difference[0] ** 2 + difference[1] ** 2)
+    by_hand *= 2.0 / (6 * 2)
+    assert math.isclose(method.losses(batch)["landmark"].item(), by_hand, rel_tol=1e-5)
+
+
+def test_hidden_labels_give_no_gradient():
+    batch = Shapes(24).batch(range(6))
+    batch["labelled"] = torch.tensor([True] * 3 + [False] * 3)
+    losses = []
+    for shift in (0.0, 0.7):
+        batch["landmarks"][3:] += shift  # nonsense where it must not be read
+        losses.append(small(landmark=1.0).losses(batch)["landmark"].item())
+    assert losses[0] == losses[1]
+    batch["landmarks"][:3] += 0.7  # negative control: labelled ones are read
+    assert small(landmark=1.0).losses(batch)["landmark"].item() != losses[0]
+
+
+class Perfect(SeqMt):
+    """A detector that answers with the image's centre of mass: equivariant by
+    nature."""
+
+    def landmarks(self, images):
+        from lmlib.heatmaps import expected_points
+
+        mass = images.flatten(1).sum(1)[:, None, None, None]
+        return expected_points(images / mass).repeat(1, 2, 1)
+
+
+class Constant(SeqMt):
+    def landmarks(self, images):
+        return torch.full((len(images), 2, 2), 0.25)
+
+
+@pytest.mark.parametrize("preset", ["hands", "300w"])
+def test_equivariance_loss_is_small_only_for_an_equivariant_detector(preset):
+    # dots near the centre, so that no transformation pushes them out of the image
+    dots = Shapes(64).batch(range(32))
+    dots["image"] = F.pad(F.avg_pool2d(dots["image"], 4), (24, 24, 24, 24))
+    errors = []
+    for kind in (Perfect, Constant):
+        method = kind(SMALL)
+        method.config = replace(SMALL, warp=preset)
+        method.weights = {"class": 0.0, "landmark": 0.0, "equivariance": 1.0}
+        errors.append(method.losses(dots)["equivariance"].item())
+    assert errors[0] < 0.02 * errors[1]
+
+
+def test_equivariance_uses_unlabelled_images_unless_all_are_labelled():
+    batch = Shapes(24).batch(range(6))
+    everything = small(equivariance=1.0).losses(batch)["equivariance"]
+    assert everything > 0
+    batch["labelled"] = torch.tensor([True] * 5 + [False])
+    one = small(equivariance=1.0).losses(batch)["equivariance"]
+    assert 0 < one < everything
+
+
+def test_live_knobs_act_at_once():
+    method, batch = small(), Blocks(24).batch(range(4))
+    method.beta = 1e-6
+    torch.testing.assert_close(
+        method.landmarks(batch["image"]), torch.zeros(4, 2, 2), atol=1e-4, rtol=0
+    )
+    with pytest.raises(ValueError, match="nothing to train"):
+        method.losses(Shapes(24).batch(range(2)))
+
+
+def test_dropout_spares_the_last_layer():
+    layers = mlp((4, 8, 8, 3), dropout=0.5)
+    kinds = [type(layer).__name__ for layer in layers]
+    assert kinds == ["Linear", "ReLU", "Dropout", "Linear", "ReLU", "Dropout", "Linear"]
