@@ -1,8 +1,8 @@
 """One slider step: a reused widget picture against a new pyplot figure each time.
 
 Both paint the same three panels (scores, softmax, profile) and end with PNG bytes. The
-plain way is what ``interact`` with matplotlib's inline backend does: a new figure, drawn
-and saved with ``bbox_inches="tight"``. Front ends need the same time for either.
+plain way does what ``interact`` with matplotlib's inline backend does: a new figure,
+drawn and saved with ``bbox_inches="tight"``. Front ends need the same time for either.
 """
 
 import io

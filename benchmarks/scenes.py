@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from benchmarks import compare
 from lmlib.scenes import Blocks, Shapes
 
-COUNT, ROUNDS, THREADS, FINE = 64, 25, 2, 4
+COUNT, ROUNDS, THREADS, FINE = 64, 60, 2, 4
 
 
 def reference_masks(polygons: list[list[list]], size: int) -> torch.Tensor:

@@ -213,10 +213,14 @@ class ThinPlateSpline(Warp):
         right = torch.cat([values, values.new_zeros(batch, 3, 2)], dim=1)
         try:
             solution = torch.linalg.solve(torch.cat([top, bottom], dim=1), right)
-        except RuntimeError as error:
+            solvable = bool(solution.isfinite().all())
+        except RuntimeError:
+            solvable = False
+        if not solvable:
             raise ValueError(
-                "thin-plate spline: the control points coincide or lie on one line"
-            ) from error
+                "thin-plate spline: the control points coincide, lie on one line or "
+                "are not finite"
+            )
         solution = solution.to(source)
         return cls(target, solution[:, :n], solution[:, n:].transpose(1, 2))
 
@@ -249,6 +253,14 @@ class Flow(Warp):
         # Stored as the *displacement*, which continues sensibly past the border.
         lattice = pixel_grid(*sampling.shape[1:3], sampling.device, sampling.dtype)
         self._displacement = (sampling - lattice).permute(0, 3, 1, 2)
+
+    def folding(self, height: int = 0, width: int = 0) -> Tensor:
+        """As for every warp, but always on the flow's own pixels, by differences."""
+        corner = self.sampling[:, :-1, :-1]
+        right = self.sampling[:, :-1, 1:] - corner
+        down = self.sampling[:, 1:, :-1] - corner
+        area = torch.linalg.det(torch.stack([right, down], dim=-1))
+        return (area <= 0).float().mean(dim=(1, 2))
 
     def backward(self, xy: Tensor) -> Tensor:
         moved = F.grid_sample(
@@ -307,9 +319,13 @@ def invert_points(backward, xy: Tensor, steps: int = 20, lattice: int = 32) -> T
     with torch.no_grad():
         start = 1.5 * pixel_grid(lattice, lattice, xy.device, torch.float64)
         start = start.reshape(1, -1, 2).expand(xy.shape[0], -1, -1)
-        seen = backward(start)
+        seen, outside = backward(start), (start.abs() > 1).any(-1).unsqueeze(1)
+        # Beyond the frame a warp is unchecked and often folds: prefer starts inside.
         # In parts: a whole image of points against the lattice would fill the memory.
-        nearest = [torch.cdist(p, seen).argmin(-1) for p in target.split(4096, dim=1)]
+        nearest = [
+            (torch.cdist(part, seen) + 0.2 * outside).argmin(-1)
+            for part in target.split(4096, dim=1)
+        ]
         q = start.gather(1, torch.cat(nearest, 1).unsqueeze(-1).expand(-1, -1, 2))
     best, least = q, torch.full_like(q[..., :1], math.inf)
     for _ in range(steps):

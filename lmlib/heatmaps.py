@@ -95,8 +95,8 @@ def gaussian_maps(points: Tensor, size: tuple[int, int], sigma: float) -> Tensor
         )
     if points.dtype in (torch.float16, torch.bfloat16):
         points = points.float()
-    if not 0 < sigma < math.inf:
-        raise ValueError(f"sigma must be positive and finite, got {sigma}")
+    if not sigma > 0:  # NaN included
+        raise ValueError(f"sigma must be positive, got {sigma}")
     centre = to_pixels(points, size)
     y = torch.arange(size[0], device=points.device, dtype=points.dtype)
     x = torch.arange(size[1], device=points.device, dtype=points.dtype)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
+from lmlib.results import repository_root
 from lmlib.samples import check_batch, step_indices
 
 FORMAT = "lmlib-checkpoint-1"
@@ -210,6 +211,18 @@ def save_checkpoint(path: str | Path, method: nn.Module, **metadata) -> Path:
     """Write the weights and ``metadata`` (anything JSON can hold), atomically."""
     tensors = {f"model.{k}": v for k, v in method.state_dict().items()}
     return _write(Path(path), tensors, {"kind": "weights", **metadata})
+
+
+def shipped(name: str) -> Path:
+    """Path of a trained checkpoint that comes with the course, by its name."""
+    folder = repository_root() / "data" / "checkpoints"
+    path = folder / f"{name}.safetensors"
+    if not path.is_file():
+        names = sorted(file.stem for file in folder.glob("*.safetensors"))
+        raise FileNotFoundError(
+            f"{path}: no such checkpoint; there are {', '.join(names) or 'none'}"
+        )
+    return path
 
 
 def read_metadata(path: str | Path) -> dict:

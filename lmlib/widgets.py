@@ -26,7 +26,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lmlib import plots
 from lmlib.budget import current_budget
-from lmlib.training import fit
+from lmlib.training import best_device, fit
 
 try:
     import anywidget
@@ -189,10 +189,13 @@ class _Painter:
                 "object_fit": "contain",
             },
         )
-        self.image.tooltip = alt
         self.image.add_class("lmlib-picture")
+        # An Image has no alt text of its own (and a tooltip breaks it): say it below.
+        small = "font-size:smaller;line-height:1.4;opacity:.75"
+        self.caption = ipywidgets.HTML(f'<div style="{small}">{html.escape(alt)}</div>')
         self.text = ipywidgets.HTML()
         self.text.add_class("lmlib-measured")
+        self.parts = [self.text, self.image, self.caption]
         self.value: dict[str, float] = {}
 
     def frame(self, *args, **values) -> tuple[Image.Image, dict[str, float]]:
@@ -222,8 +225,14 @@ class _Painter:
             ) from error
 
     def paint(self, *args, **values) -> dict[str, float]:
-        """Paint into the widget."""
-        picture, self.value = self.frame(*args, **values)
+        """Paint into the widget. An error is shown there too: what a callback raises
+        while a student moves a slider would only reach the server's log."""
+        try:
+            picture, self.value = self.frame(*args, **values)
+        except Exception as error:
+            message = html.escape(f"{type(error).__name__}: {error}")
+            self.text.value = f'<div role="alert" style="color:#b00020">{message}</div>'
+            raise
         self.image.value = plots.png(picture)
         self.text.value = measured_html(self.value)
         return self.value
@@ -294,14 +303,14 @@ class Explorer:
         if not controls:
             raise ValueError("an Explorer needs at least one control")
         self.controls = controls
-        self.start = {name: _get(control) for name, control in controls.items()}
+        self.start = self._values()
         self._painter = _Painter(draw, size, alt)
         self.image, self.text = self._painter.image, self._painter.text
-        self._busy = self._stale = False
+        self._lock, self._busy, self._stale = threading.RLock(), False, False
         for control in controls.values():
             control.observe(self._moved, "value")
         rows = [_row(control) for control in controls.values()]
-        self.box = ipywidgets.VBox([*rows, self.text, self.image])
+        self.box = ipywidgets.VBox([*rows, *self._painter.parts])
         self.box.add_class("lmlib-explorer")
         self._moved()
 
@@ -311,20 +320,23 @@ class Explorer:
         return self._painter.value
 
     def _moved(self, _=None) -> None:
-        # A value that changes while drawing is drawn once afterwards, not on top.
-        if self._busy:
-            self._stale = True
-            return
-        self._busy = True
-        try:
-            self._stale = True
-            while self._stale:
-                self._stale = False
-                self._painter.paint(
-                    **{name: _get(control) for name, control in self.controls.items()}
-                )
-        finally:
-            self._busy = False
+        # A value that changes while drawing (from draw itself, or from another thread:
+        # JupyterLab may deliver slider moves beside a running cell) is drawn once
+        # afterwards, not on top.
+        self._stale = True
+        with self._lock:
+            if self._busy:
+                return
+            self._busy = True
+            try:
+                while self._stale:
+                    self._stale = False
+                    self._painter.paint(**self._values())
+            finally:
+                self._busy = False
+
+    def _values(self) -> dict:
+        return {name: _get(control) for name, control in self.controls.items()}
 
     def show(self) -> None:
         """Display the live widget."""
@@ -418,32 +430,33 @@ function render({ model, el }) {
   el.append(frame);
 
   const toPixel = ([x, y]) => [(x + 1) / 2 * width, (y + 1) / 2 * height];
-  let handles = [], held = null, waiting = false;
+  // The view's own points: while a move waits to be sent, an echo of an older one
+  // must not pull the point back.
+  let points = model.get("points"), handles = [], held = null, waiting = false;
 
   function place() {
-    model.get("points").forEach((p, k) => {
+    points.forEach((p, k) => {
       const [x, y] = toPixel(p), g = handles[k];
       g.setAttribute("transform", `translate(${x} ${y})`);
       g.setAttribute("aria-valuenow", p[0].toFixed(3));
       g.setAttribute("aria-valuetext", `x ${p[0].toFixed(2)}, y ${p[1].toFixed(2)}`);
     });
   }
-  function send() {  // at most one message each 50 ms, and always the last position
-    if (waiting) return;
-    waiting = true;
-    setTimeout(() => { waiting = false; model.save_changes(); }, 50);
-  }
   function move(k, x, y) {
-    const points = model.get("points").map((p) => [...p]);
-    points[k] = [clamp(x), clamp(y)];
-    model.set("points", points);
+    points = points.map((p, i) => i === k ? [clamp(x), clamp(y)] : p);
     place();
-    send();
+    if (waiting) return;  // at most one message each 50 ms, and always the last place
+    waiting = true;
+    setTimeout(() => {
+      waiting = false;
+      model.set("points", points);
+      model.save_changes();
+    }, 50);
   }
   function build() {
     svg.replaceChildren();
     const names = model.get("names");
-    handles = model.get("points").map((_, k) => {
+    handles = points.map((_, k) => {
       const g = document.createElementNS(NS, "g");
       const ring = document.createElementNS(NS, "circle");
       ring.setAttribute("r", 14);
@@ -483,7 +496,7 @@ function render({ model, el }) {
         e.preventDefault();
         e.stopPropagation();  // the notebook uses arrow keys to change cells
         const by = 0.02 * (e.shiftKey ? 5 : 1);  // 1 % or 5 % of the picture
-        const [x, y] = model.get("points")[k];
+        const [x, y] = points[k];
         move(k, x + by * step[0], y + by * step[1]);
       });
       svg.append(g);
@@ -497,7 +510,9 @@ function render({ model, el }) {
     svg.setAttribute("aria-label", model.get("alt"));
   };
   const changed = () => {
-    if (model.get("points").length !== handles.length) build();
+    if (waiting) return;
+    points = model.get("points");
+    if (points.length !== handles.length) build();
     else place();
   };
   model.on("change:image", repaint);
@@ -607,7 +622,7 @@ class DragPoints(_DragBase):
         parts = [self, self._painter.image] if self._painter else [self]
         rows = [ipywidgets.HBox(parts, layout={"flex_flow": "row wrap"})]
         if self._painter:
-            rows.insert(0, self._painter.text)
+            rows = [self._painter.text, *rows, self._painter.caption]
         box = ipywidgets.VBox(rows)
         box.add_class("lmlib-drag-box")
         _display(box)
@@ -616,15 +631,15 @@ class DragPoints(_DragBase):
         """The same points on core widgets: a list of names and two sliders."""
         low, high = self.limits
         which = dropdown("point", [(name, k) for k, name in enumerate(self.names)])
-        sides = [slider(axis, low, high, 0.0, step=0.02) for axis in "xy"]
+        sides = [slider(axis, low, high, 0.0, step=0.01) for axis in "xy"]
 
         def show_point(_=None):
-            for side, value in zip(sides, self.points[which.value], strict=True):
+            for side, value in zip(sides, list(self.points[which.value]), strict=True):
                 side.value = value
 
-        def move_point(_=None):
+        def move_point(change):
             points = [list(point) for point in self.points]
-            points[which.value] = [side.value for side in sides]
+            points[which.value][sides.index(change.owner)] = change.new
             self.points = points
 
         show_point()
@@ -634,7 +649,7 @@ class DragPoints(_DragBase):
             side.observe(move_point, "value")
         parts = [which, *sides]
         if self._painter:
-            parts += [self._painter.text, self._painter.image]
+            parts += self._painter.parts
         box = ipywidgets.VBox(parts)
         box.add_class("lmlib-drag-fallback")
         return box
@@ -708,7 +723,8 @@ class LiveTraining:
         make_method: makes the untrained method; Reset makes it anew from the same seed.
         data, indices, steps: as in ``training.fit``.
         draw: ``draw(fig, method, history) -> {name: number}``, called without
-            gradients and in eval mode, at most ``rate`` times a second.
+            gradients and in eval mode, at most ``rate`` times a second. The method is
+            on ``device`` (a GPU if there is one): move images there before use.
         knobs: name -> ``(slider, setter)``; ``setter(method, value)`` is called when
             the slider moves, also while training runs. A temperature slider passes
             beta.
@@ -745,6 +761,7 @@ class LiveTraining:
         self.steps, self.knobs, self.rate = steps, knobs or {}, rate
         self.fit_arguments = {"seed": 0, "log_every": 10} | fit_arguments
         self.log_every = self.fit_arguments["log_every"]
+        self.device = self.fit_arguments.setdefault("device", best_device())
         self._painter = _Painter(draw, size, alt)
         self.image, self.text = self._painter.image, self._painter.text
         self._thread: threading.Thread | None = None
@@ -773,7 +790,7 @@ class LiveTraining:
         self.status.add_class("lmlib-status")
         rows = [_row(control) for control, _ in self.knobs.values()]
         top = ipywidgets.HBox(list(self.buttons.values()))
-        self.box = ipywidgets.VBox([top, *rows, self.status, self.text, self.image])
+        self.box = ipywidgets.VBox([top, *rows, self.status, *self._painter.parts])
         self.box.add_class("lmlib-live")
 
     def _turn(self, control, setter) -> None:
@@ -825,7 +842,7 @@ class LiveTraining:
         self._halt()
         with torch.random.fork_rng():
             torch.manual_seed(self.fit_arguments["seed"])
-            self.method = self.make_method()
+            self.method = self.make_method().to(self.device)
         for control, setter in self.knobs.values():
             setter(self.method, _get(control))
         self.history: list[dict] = []

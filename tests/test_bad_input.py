@@ -99,7 +99,7 @@ CASES = {
         "non-empty list of integers",
     ),
     "negative index": (lambda: Blocks().batch([3, -1]), "must not be negative, got -1"),
-    "fractional index": (lambda: Shapes().batch([0.5]), "integers, got .* float"),
+    "fractional index": (lambda: Shapes().batch([0.5]), r"integers, got \(1,\) torch.float32"),
     "no maps (K = 0)": (
         lambda: heatmaps.soft_argmax(torch.zeros(2, 0, 8, 8)),
         r"must not be empty, got \(2, 0, 8, 8\)",
@@ -139,9 +139,13 @@ CASES = {
         lambda: SeqMtConfig.preset("shape"),
         "unknown preset 'shape'; expected one of .*'shapes'",
     ),
+    "unknown start": (
+        lambda: SeqMt(SeqMtConfig(**{**vars(CONFIG), "start": "warm"})),
+        "start must be 'plain' or 'comparing', got 'warm'",
+    ),
     "negative sigma": (
         lambda: heatmaps.gaussian_maps(torch.zeros(1, 1, 2), (8, 8), -1),
-        "sigma must be positive, got -1",
+        "sigma must be positive.*, got -1",
     ),
 }
 

@@ -26,6 +26,12 @@ pytestmark = pytest.mark.browser
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = Path(os.environ.get("LMLIB_TOY", ROOT / "notebooks"))
 SECONDS = 1000  # Playwright counts milliseconds
+PRELUDE = """
+import gc, json
+import lmlib.widgets as lw
+def every(kind):  # isinstance would wake other packages' deprecation proxies
+    return [o for o in gc.get_objects() if issubclass(type(o), kind)]
+"""
 
 
 @pytest.fixture(scope="module")
@@ -105,9 +111,12 @@ class Notebook:
         cells = page.evaluate(
             "() => jupyterapp.shell.currentWidget.content.model.sharedModel.toJSON()"
         )["cells"]
-        outputs = [o for c in cells for o in c.get("outputs", [])]
-        errors = [o for o in outputs if o["output_type"] == "error"]
-        assert outputs and not errors, errors
+        outputs = [(o, c["source"]) for c in cells for o in c.get("outputs", [])]
+        assert outputs, f"{name} printed nothing"
+        for output, source in outputs:
+            if output["output_type"] == "error":
+                trace = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(output["traceback"]))
+                pytest.fail(f"{name}: this cell raised\n{source}\n\n{trace}")
 
     def python(self, code: str):
         """Run code in the kernel; the JSON it prints."""
@@ -118,13 +127,13 @@ class Notebook:
                 const future = kernel.requestExecute({code, store_history: false});
                 let text = "";
                 future.onIOPub = (m) => {
-                    if (m.header.msg_type === "stream") text += m.content.text;
+                    if (m.content.name === "stdout") text += m.content.text;
                     if (m.header.msg_type === "error") text += m.content.evalue;
                 };
                 await future.done;
                 return text;
             }""",
-            f"import gc, json\nimport lmlib.widgets as lw\n{code}",
+            PRELUDE + code,
         )
         return json.loads(text)
 
@@ -159,7 +168,7 @@ def widget(page, kind: str, with_text: str | None = None):
 
 def picture(widget) -> str:
     """A digest of the picture's bytes."""
-    data = widget.locator("img").first.evaluate(
+    data = widget.locator("img.lmlib-picture").first.evaluate(
         """async (img) => {
             const bytes = new Uint8Array(await (await fetch(img.src)).arrayBuffer());
             return Array.from(bytes).join(",");
@@ -196,10 +205,7 @@ def test_the_temperature_slider_by_keyboard(notebook, page):
     until(lambda: picture(explorer) != image, "the picture changes")
 
     def in_python():
-        values = book.python(
-            "print(json.dumps([e.value for e in gc.get_objects()"
-            " if isinstance(e, lw.Explorer)]))"
-        )
+        values = book.python("print(json.dumps([e.value for e in every(lw.Explorer)]))")
         shown = numbers(explorer)
         return any(
             set(value) == set(shown)
@@ -220,8 +226,7 @@ def test_a_point_is_dragged_and_nudged(notebook, page):
 
     def points():
         return book.python(
-            "print(json.dumps([d.points for d in gc.get_objects()"
-            " if isinstance(d, lw.DragPoints)]))"
+            "print(json.dumps([d.points for d in every(lw.DragPoints)]))"
         )
 
     start, image = points(), picture(output)

@@ -163,22 +163,27 @@ def good_points(warp, number, reach=0.8, seed=0):
 
 @every_warp
 def test_a_painted_dot_follows_its_point(name):
-    """The dot's centre of mass is where `points` says, to a fifth of a pixel of 256.
+    """The dot's centre of mass is where `points` says, to .15 pixel of 256.
 
-    A bent dot's centre of mass moves a little by itself (second order in its radius),
-    which is why the dot is small and the tolerance is 1.5e-3 and not 1e-6.
+    Bending a dot moves its centre of mass by a term in the square of its radius; two
+    radii, one sqrt(2) times the other, cancel that term.
     """
     batch, size = batch_and_size(name)
-    warp, radius = WARPS[name](batch), 0.014
+    warp = WARPS[name](batch)
     p = good_points(warp, 1, reach=0.7)
-    distance = (pixel_grid(size, size) - p[:, :, None, None, :]).square().sum(-1)
-    dot = torch.exp(-0.5 * distance / radius**2)  # (B, 1, H, W)
-    found, expected = centroid(warp.image(dot)), warp.points(p)[:, 0]
+    squared = (pixel_grid(size, size) - p[:, :, None, None, :]).square().sum(-1)
+    large, small = (
+        centroid(warp.image(torch.exp(-squared / variance)))
+        for variance in (4 * 0.015**2, 2 * 0.015**2)
+    )
+    found, expected = 2 * small - large, warp.points(p)[:, 0]
     # Where the warp folds, or the dot is cut by the frame, one centre means little.
-    usable = (warp.folding() == 0) & (p.abs().amax(dim=(1, 2)) < 0.9)
+    usable = (warp.folding(size // 4, size // 4) == 0) & (
+        p.abs().amax(dim=(1, 2)) < 0.9
+    )
     assert usable.sum() >= batch // 2
     error = (found - expected)[usable].norm(dim=-1)
-    assert error.max() < 1.5e-3
+    assert error.max() < 0.15 * 2 / size
     # Negative control: the other direction of the same warp is far off.
     wrong = (found - warp.backward(p)[:, 0])[usable].norm(dim=-1)
     assert wrong.mean() > 0.02
@@ -188,22 +193,19 @@ def test_a_painted_dot_follows_its_point(name):
 def test_a_photograph_of_coordinates_agrees_to_1e_4(name):
     """Every pixel's "colour" is its own position, so a warped pixel tells its origin.
 
-    Reading the warped picture at `points(p)` must therefore give p back. Bilinear
-    reading is exact for such a ramp, except within a pixel of the border.
+    `points` must send that origin to the very pixel where it is seen. Bilinear reading
+    is exact for such a ramp, except within a pixel of the border.
     """
     batch, size = batch_and_size(name)
     warp = WARPS[name](batch)
     ramp = pixel_grid(size, size).permute(2, 0, 1).expand(batch, -1, -1, -1)
-    p = good_points(warp, 60)
-    places = warp.points(p)
-    seen = F.grid_sample(warp.image(ramp), places[:, None], align_corners=False)
-    seen = seen[:, :, 0].transpose(1, 2)
-    usable = (p.abs().amax(-1) < 0.98) & (places.abs().amax(-1) < 0.98)
-    usable &= (warp.folding() == 0)[:, None]
-    assert usable.float().mean() > 0.3
-    # A flow bends only at its own lattice, where 256 pixels meet 96.
-    tolerance = 5e-4 if isinstance(warp, Flow) else 1e-4
-    assert (seen - p)[usable].abs().max() < tolerance
+    chosen = torch.randperm(size * size, generator=generator())[:200]
+    pixels = pixel_grid(size, size).reshape(-1, 2)[chosen]
+    origin = warp.image(ramp, padding="border").flatten(2)[:, :, chosen].transpose(1, 2)
+    usable = origin.abs().amax(-1) < 1 - 2 / size  # read from inside the picture
+    usable &= (warp.folding(size // 4, size // 4) == 0)[:, None]
+    assert usable.float().mean() > 0.4
+    assert (warp.points(origin) - pixels)[usable].abs().max() < 1e-4
 
 
 @every_warp
@@ -215,9 +217,10 @@ def test_backward_undoes_points_on_many_random_warps(name):
 
 @every_warp
 def test_points_undo_backward_where_nothing_folds(name):
-    warp = WARPS[name](128)
-    q = uniform(128, 40, 2, low=-0.95, high=0.95, seed=2)
-    one_to_one = warp.folding() == 0
+    batch = 4 * batch_and_size(name)[0]
+    warp = WARPS[name](batch)
+    q = uniform(batch, 40, 2, low=-0.95, high=0.95, seed=2)
+    one_to_one = warp.folding(24, 24) == 0
     error = (warp.points(warp.backward(q)) - q)[one_to_one]
     assert one_to_one.float().mean() > 0.5
     assert error.norm(dim=-1).max() < 1e-3
@@ -328,7 +331,7 @@ def test_the_spline_carries_its_control_points():
 
 def test_an_affine_arrangement_bends_nothing():
     affine = seqmt_affine(8, "hands", generator(5))
-    source = uniform(8, 12, 2, seed=6)
+    source = control_grid(4).expand(8, -1, -1)
     warp = ThinPlateSpline.from_points(source, affine.points(source))
     assert warp.weights.abs().max() < 1e-5
     p = uniform(8, 50, 2, seed=7)
@@ -387,7 +390,13 @@ def test_folding_of_a_wave_is_its_closed_form(amplitude):
     expected = 1 - limit / math.pi
     assert Wave(amplitude).folding(8, 512).item() == pytest.approx(expected, abs=4e-3)
     flow = Flow(Wave(amplitude).sampling_grid(8, 512))
-    assert flow.folding(8, 512).item() == pytest.approx(expected, abs=8e-3)
+    assert flow.folding().item() == pytest.approx(expected, abs=8e-3)
+
+
+def test_a_dense_turn_does_not_fold_at_its_border():
+    half_a_turn = -pixel_grid(16, 16)[None]
+    assert Flow(half_a_turn).folding().item() == 0
+    assert Flow(half_a_turn.flip(2)).folding().item() == 1
 
 
 def test_two_crossing_control_points_fold_the_spline():
@@ -400,7 +409,7 @@ def test_two_crossing_control_points_fold_the_spline():
 
 def test_folding_rises_with_bend():
     shares = [
-        lmdis_warp(64, generator(), bend=bend).folding().mean().item()
+        lmdis_warp(32, generator(), bend=bend).folding(32, 32).mean().item()
         for bend in (0.0, 0.05, 0.1, 0.2)
     ]
     assert shares[0] == 0 and shares == sorted(shares)
@@ -589,25 +598,25 @@ ERRORS = {
     ),
     "spline of one point twice": (
         lambda: ThinPlateSpline.from_points(GRID, SAME),
-        "coincide or lie on one line",
+        "coincide, lie on one line or are not finite",
     ),
     "two equal control points": (
         lambda: ThinPlateSpline.from_points(GRID, GRID[:, [0, 1, 2, 3, 4, 5, 6, 7, 7]]),
-        "coincide or lie on one line",
+        "coincide, lie on one line or are not finite",
     ),
     "spline on one line": (
         lambda: ThinPlateSpline.from_points(GRID, GRID * torch.tensor([1.0, 0.0])),
-        "coincide or lie on one line",
+        "coincide, lie on one line or are not finite",
     ),
     "spline on a slanted line": (
         lambda: ThinPlateSpline.from_points(
             GRID, GRID[..., :1] * torch.tensor([0.7, 0.3]) + 0.01
         ),
-        "coincide or lie on one line",
+        "coincide, lie on one line or are not finite",
     ),
     "spline of NaN": (
         lambda: ThinPlateSpline.from_points(GRID, GRID * float("nan")),
-        "finite",
+        "coincide, lie on one line or are not finite",
     ),
     "spline coefficients": (
         lambda: ThinPlateSpline(GRID, torch.zeros(1, 4, 2), torch.zeros(1, 2, 3)),

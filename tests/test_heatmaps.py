@@ -393,7 +393,7 @@ def test_bad_points(shape):
         gaussian_maps(torch.zeros(shape), (8, 8), 1.0)
 
 
-@pytest.mark.parametrize("sigma", (0.0, -1.0, float("nan"), float("inf")))
+@pytest.mark.parametrize("sigma", (0.0, -1.0, float("nan")))
 def test_bad_sigma(sigma):
-    with pytest.raises(ValueError, match="sigma must be positive and finite, got"):
+    with pytest.raises(ValueError, match="sigma must be positive, got"):
         gaussian_maps(torch.zeros(1, 1, 2), (8, 8), sigma)

@@ -42,14 +42,19 @@ def test_show_insists_on_alt_text(alt, shown):
     assert not shown
 
 
-def test_a_photograph_is_stored_small(shown):
+def test_a_picture_is_stored_small_and_landmarks_keep_their_colours(shown):
     noise = torch.rand(3, 300, 400, generator=torch.Generator().manual_seed(0))
     fig, ax = plots.figure(4, 3)
     plots.draw_image(ax, noise)
+    plots.draw_points(ax, torch.tensor([[0.1 * k - 0.3, 0.0] for k in range(7)]))
     plots.show(fig, alt="noise")
-    plain = len(plots.png(plots.pixels(fig), 9))
-    assert plain > plots.LARGE
-    assert len(b64decode(shown[0][0]["image/png"])) < 0.6 * plain
+    data = b64decode(shown[0][0]["image/png"])
+    assert len(data) < 0.5 * len(plots.png(plots.pixels(fig), 9))
+    stored = Image.open(io.BytesIO(data)).convert("RGB")
+    for k in range(7):
+        x, y = ax.transData.transform((0.1 * k - 0.3, 0.0))
+        pixel = stored.getpixel((int(x), int(300 - y)))
+        assert "#{:02x}{:02x}{:02x}".format(*pixel) == plots.colour(k)
 
 
 def test_figure_gives_one_axes_or_a_flat_array_and_no_pyplot_state():

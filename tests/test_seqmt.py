@@ -150,3 +150,20 @@ def test_dropout_spares_the_last_layer():
     layers = mlp((4, 8, 8, 3), dropout=0.5)
     kinds = [type(layer).__name__ for layer in layers]
     assert kinds == ["Linear", "ReLU", "Dropout", "Linear", "ReLU", "Dropout", "Linear"]
+
+
+def test_comparing_start_is_bright_on_shapes_and_blind_to_a_common_shift():
+    torch.manual_seed(0)
+    method = SeqMt(replace(SMALL, start="comparing"))
+    batch = Shapes(24).batch(range(16))
+    with torch.no_grad():
+        scores = method.scores(batch["image"])
+    on = (scores * batch["mask"].amax(1, keepdim=True)).sum() / batch["mask"].sum()
+    off = 1 - batch["mask"].amax(1, keepdim=True)
+    assert on > 2 * (scores * off).sum() / off.sum()
+    points = torch.rand(4, 2, 2)
+    shifted = method.classifier[0](points.flatten(1) + 0.3)
+    torch.testing.assert_close(shifted, method.classifier[0](points.flatten(1)))
+    plain = SeqMt(SMALL)  # negative control
+    moved = plain.classifier[0](points.flatten(1) + 0.3)
+    assert (moved - plain.classifier[0](points.flatten(1))).abs().max() > 0.01

@@ -1,7 +1,7 @@
 """Exercises of notebook 02: the sampling grid, the spline's kernel, folding, the loss.
 
-Every examination also computes what the usual slips would return, so that a wrong answer
-gets the hint of its own slip.
+Every examination also computes what the usual slips would return, so that a wrong
+answer gets the hint of its own slip.
 """
 
 import math
@@ -17,7 +17,7 @@ from lmlib.heatmaps import soft_argmax
 
 
 def _explain(got: Tensor, expected: Tensor, slips: dict[str, Tensor], tolerance=1e-4):
-    """None if ``got`` is ``expected``; else the hint of the slip that returns ``got``."""
+    """None if ``got`` is ``expected``; else the hint of the slip that gives ``got``."""
     got = got.detach()
     if torch.allclose(got, expected, atol=tolerance, rtol=tolerance):
         return None
@@ -69,7 +69,8 @@ def _examine_affine_sampling_grid(fn) -> str | None:
 
     lattice = pixel_grid(height, width).view(1, -1, 2)
     corners = torch.cartesian_prod(edges(height), edges(width)).flip(-1)
-    rows_are_x = pixel_grid(width, height).transpose(0, 1).reshape(1, -1, 2).flip(-1)
+    centres = pixel_grid(height, width)
+    by_column = torch.cartesian_prod(centres[0, :, 0], centres[:, 0, 1])
     right = back(lattice)
     slips = {
         "This grid is the forward map: where each input pixel goes. grid_sample asks "
@@ -83,7 +84,7 @@ def _examine_affine_sampling_grid(fn) -> str | None:
         "Your lattice holds (y, x): column and row are swapped before the warp. "
         "pixel_grid gives (x, y).": back(lattice.flip(-1)),
         "Your lattice runs down the columns first, but the grid must be indexed "
-        "[row, column]: use indexing='xy', or pixel_grid.": back(rows_are_x.flip(-1)),
+        "[row, column]: use indexing='xy', or pixel_grid.": back(by_column),
         "You undo the matrix but then add the shift again. Backwards is: first take "
         "the shift away, then undo the matrix.": grid(
             lattice @ linear.transpose(1, 2) + shift
@@ -168,7 +169,7 @@ def folding_share(grid: Tensor) -> Tensor:
 
 
 def _library_folding(grid: Tensor) -> Tensor:
-    return Flow(grid).folding(*grid.shape[1:3])
+    return Flow(grid).folding()
 
 
 def _examples() -> dict[str, tuple[Tensor, float]]:
@@ -183,7 +184,11 @@ def _examples() -> dict[str, tuple[Tensor, float]]:
         "the identity": (torch.stack([x, y], -1), 0.0),
         "half a turn": (torch.stack([-x, -y], -1), 0.0),
         "a quarter turn": (torch.stack([y, -x], -1), 0.0),
-        "a shear": (torch.stack([x + 1.5 * y, 0.6 * y + 0.4 * x * 0], -1), 0.0),
+        "a turn by 60 degrees": (
+            torch.stack([0.5 * x + 0.87 * y, 0.5 * y - 0.87 * x], -1),
+            0.0,
+        ),
+        "a shear": (torch.stack([x + 1.5 * y, 0.6 * y], -1), 0.0),
         "a zoom in": (torch.stack([x / 3, y / 3], -1), 0.0),
         "a mirror": (torch.stack([-x, y], -1), 1.0),
         "a wave": wave(0.6),
@@ -205,8 +210,9 @@ def _examine_folding_share(fn) -> str | None:
         return folded.float().mean(dim=(1, 2))
 
     slips = {
-        "This is the share that does not fold: 1 for the identity. Count where the "
-        "determinant is zero or negative.": share(area > 0),
+        "The identity folds nowhere, and yours says 1 for it. Either you count the "
+        "pixels that do not fold, or the row and the column direction have changed "
+        "places, which turns the determinant's sign.": share(area > 0),
         "You look at the two diagonal entries only. Half a turn makes both negative "
         "and folds nothing: the sign of the whole determinant decides.": share(
             (xx <= 0) | (yy <= 0)
@@ -217,10 +223,6 @@ def _examine_folding_share(fn) -> str | None:
         "zeros and folds nothing: subtract b c.": share(xx * yy <= 0),
         "You count where the warp shrinks or magnifies (determinant below 1). It folds "
         "where the determinant is zero or negative.": share(area < 0.999 * pixel),
-        "Your determinant has the wrong sign: the identity comes out folded "
-        "everywhere. Did the row and the column direction change places?": share(
-            -area <= 0
-        ),
         "With abs() nothing ever folds: the sign is all that matters.": 0 * shares,
         "You take the trace, a + d. What must stay positive is the determinant, "
         "a d - b c.": share(xx + yy <= 0),
@@ -261,7 +263,7 @@ def _examine_equivariance_loss(fn) -> str | None:
     )
     before, after = detect(images), detect(warp.image(images))
     moved, gap = warp.points(before), (warp.points(before) - after)
-    squared = gap.square().sum(-1)
+    squared, halved = gap.square().sum(-1), gap.square().mean()
     other_way = detect(warp.inverse().image(images))
 
     def mean(difference: Tensor) -> Tensor:
@@ -281,7 +283,7 @@ def _examine_equivariance_loss(fn) -> str | None:
         "You bring L(T I) back into the input image. Equation 4 compares in the warped "
         "one: move L(I) forward.": mean(before - warp.backward(after)),
         "This is half the loss: you average over x and y as well. Add the two squares "
-        "(a squared distance), then average over images and landmarks.": gap.square().mean(),
+        "(a squared distance), then average over images and landmarks.": halved,
         "You sum over images or landmarks; the equation divides by N and by K, so that "
         "the loss does not grow with the batch.": squared.sum(),
         "You sum over the landmarks; the equation divides by K as well.": squared.sum(

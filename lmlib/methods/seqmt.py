@@ -15,6 +15,11 @@ The paper leaves open, and we chose:
   same.
 * the classifier reads points in [-1, 1]: the same function class, better conditioned.
 * learning rate and batch size: see each preset.
+* the initial weights. With a plain random start, training on class labels alone ends in
+  one of three ways: both shapes found; both maps on the same shape; or one map on a
+  shape and the other on the *background*, whose mean position betrays the other shape.
+  So "comparing" starts with maps that are bright where something is (last convolution
+  positive) and a classifier that sees only differences between landmarks.
 """
 
 from dataclasses import dataclass
@@ -45,7 +50,7 @@ class SeqMtConfig:
     weight_landmark: float = 0.0  # lambda, eq. 3
     weight_equivariance: float = 0.0  # alpha, eq. 4
     warp: str = "blocks"  # ranges of the ELT's transformations
-    map_gain: float = 1.0  # scale of the last convolution's initial weights
+    start: str = "plain"  # initial weights, see SeqMt
     image_channels: int = 1
     lr: float = 1e-3  # Adam; the paper names neither this nor the batch
     batch_size: int = 64
@@ -70,6 +75,8 @@ class SeqMtConfig:
             kernels=(7,) * 6 + (1, 1),
             hidden=(40,),
             beta=1.0,
+            start="comparing",
+            batch_size=16,
         )
 
     @classmethod
@@ -86,7 +93,9 @@ class SeqMtConfig:
             channels=8,
             kernels=(5,) * 4 + (1, 1),
             hidden=(40,),
+            start="comparing",
             lr=3e-3,
+            batch_size=32,
         )
 
     @classmethod
@@ -127,8 +136,15 @@ class SeqMt(nn.Module):
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
                 nn.init.zeros_(layer.bias)
-        with torch.no_grad():
-            self.maps[-1].weight.mul_(config.map_gain)
+        if config.start not in ("plain", "comparing"):
+            raise ValueError(
+                f"start must be 'plain' or 'comparing', got {config.start!r}"
+            )
+        if config.start == "comparing":
+            with torch.no_grad():
+                self.maps[-1].weight.abs_()
+                weight = self.classifier[0].weight.view(-1, config.landmarks, 2)
+                weight -= weight.mean(dim=1, keepdim=True)
         self.beta = config.beta
         self.weights = {
             "class": config.weight_class,
