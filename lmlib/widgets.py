@@ -272,11 +272,11 @@ def film(frames: list[tuple[str, Image.Image]], columns: int = 1) -> Image.Image
 
 
 def _caption(given: dict, measured: dict) -> str:
-    left = ", ".join(
-        f"{name} = {_number(v) if isinstance(v, int | float) else v}"
-        for name, v in given.items()
-    )
-    right = ", ".join(f"{name} {_number(v)}" for name, v in measured.items())
+    def short(value) -> str:
+        return f"{value:.3g}" if isinstance(value, int | float) else str(value)
+
+    left = ", ".join(f"{name} = {short(v)}" for name, v in given.items())
+    right = ", ".join(f"{k} {short(v)}" for k, v in measured.items() if k not in given)
     return f"{left}:  {right}" if left and right else left or right
 
 
@@ -633,11 +633,17 @@ class DragPoints(_DragBase):
         which = dropdown("point", [(name, k) for k, name in enumerate(self.names)])
         sides = [slider(axis, low, high, 0.0, step=0.01) for axis in "xy"]
 
+        shown = [None]
+
         def show_point(_=None):
+            shown[0] = None
             for side, value in zip(sides, list(self.points[which.value]), strict=True):
                 side.value = value
+            shown[0] = which.value
 
         def move_point(change):
+            if shown[0] != which.value:
+                return  # the sliders are only being set to the point just chosen
             points = [list(point) for point in self.points]
             points[which.value][sides.index(change.owner)] = change.new
             self.points = points
@@ -886,6 +892,16 @@ class LiveTraining:
         finally:
             self._go.clear()
         return self.wait()
+
+    def frame(self, method, history: list[dict]) -> tuple[Image.Image, dict]:
+        """Picture and numbers for any method, by the same draw: for a static twin."""
+        training = method.training
+        method.eval()
+        try:
+            with torch.no_grad():
+                return self._painter.frame(method, history)
+        finally:
+            method.train(training)
 
     def show(self) -> None:
         """Display the widget; under LMLIB_BUDGET=quick train a few steps first."""

@@ -24,7 +24,7 @@ from tools import chromium
 pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = Path(os.environ.get("LMLIB_TOY", ROOT / "notebooks"))
+NOTEBOOKS = ROOT / "notebooks"
 SECONDS = 1000  # Playwright counts milliseconds
 PRELUDE = """
 import gc, json
@@ -100,6 +100,7 @@ class Notebook:
     """One notebook, opened and run to its end."""
 
     def __init__(self, page, lab, name: str):
+        assert (NOTEBOOKS / f"{name}.ipynb").is_file(), f"no notebook {name}"
         self.page = page
         address, token = lab
         page.goto(f"{address}/lab/tree/notebooks/{name}.ipynb?token={token}&reset")
@@ -107,7 +108,13 @@ class Notebook:
             """() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.session
                 ?.kernel?.status === "idle" """
         )
-        page.evaluate("() => jupyterapp.commands.execute('notebook:run-all-cells')")
+        page.evaluate(
+            """() => Promise.race([
+                jupyterapp.commands.execute("notebook:run-all-cells"),
+                new Promise((_, stop) => setTimeout(
+                    () => stop(new Error("the notebook ran for two minutes")), 120000)),
+            ])"""
+        )
         cells = page.evaluate(
             "() => jupyterapp.shell.currentWidget.content.model.sharedModel.toJSON()"
         )["cells"]

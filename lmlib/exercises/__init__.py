@@ -234,7 +234,8 @@ def _copy(value):
 
 def _same(before, after) -> bool:
     if isinstance(before, Tensor):
-        return torch.equal(before.detach(), after.detach())
+        # an input may hold NaN on purpose, and NaN differs from itself
+        return torch.allclose(before, after, rtol=0, atol=0, equal_nan=True)
     if isinstance(before, tuple | list):
         return all(map(_same, before, after))
     if isinstance(before, dict):
