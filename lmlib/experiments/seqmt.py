@@ -26,9 +26,10 @@ SHIPPED = {
 def shapes_run(setting: str, seed: int) -> dict:
     """Train on Shapes from class labels alone and measure where the two maps went.
 
-    ``class-only``: the class preset. ``long``: the same trained longer. ``plain-start``:
-    class-only from plain random weights (see ``SeqMt``). ``shuffled-labels``: the
-    negative control of class-only, in which every image carries another image's label.
+    ``class-only``: the class preset for 2,000 steps. ``plain-start``: the same from plain
+    random weights (see ``SeqMt``). ``long``: the class preset for 6,000 steps of twice
+    the batch. ``shuffled-labels``: the negative control of long, in which every image
+    carries another image's label.
     """
     import torch
 
@@ -39,9 +40,9 @@ def shapes_run(setting: str, seed: int) -> dict:
     config = SeqMtConfig.shapes_class()
     if setting == "plain-start":
         config = replace(config, start="plain")
-    if setting == "long":
+    if setting in ("long", "shuffled-labels"):
         config = replace(config, batch_size=64)
-    whole = 6000 if setting == "long" else 2000
+    whole = 6000 if config.batch_size == 64 else 2000
     steps = budget(quick=20, class_=whole, full=whole)
     train = budget(quick=TRAIN[:256], class_=TRAIN, full=TRAIN)
     torch.manual_seed(seed)
@@ -150,11 +151,7 @@ def measure_shapes(method, scene, indices: range) -> dict[str, float]:
 
 
 def shapes_runs() -> list[Run]:
-    runs = [
-        (setting, seed)
-        for setting in ("class-only", "plain-start", "shuffled-labels")
-        for seed in range(5)
-    ]
+    seeds = {"class-only": 5, "plain-start": 5, "long": 3, "shuffled-labels": 3}
     return [
         Run(
             "seqmt-shapes",
@@ -163,7 +160,8 @@ def shapes_runs() -> list[Run]:
             partial(shapes_run, setting, seed),
             SHAPES_METRICS,
         )
-        for setting, seed in (("long", 0), *runs)
+        for setting, count in seeds.items()
+        for seed in range(count)
     ]
 
 
