@@ -11,14 +11,19 @@ missing).
 """
 
 import json
-import math
 import operator
 import re
 import tomllib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from lmlib.results import Row, latest, read_rows, repository_root, summarise
+from lmlib.results import (
+    check_fields,
+    from_record,
+    read_rows,
+    repository_root,
+    summarise,
+)
 
 OPERATORS = {
     ">=": operator.ge,
@@ -57,34 +62,65 @@ class Comparison:
     def __str__(self):
         return f"{self.left} {self.op} {self.right}"
 
-    def settings(self) -> set[str]:
-        return {t.setting for t in (self.left, self.right)} - {None}
+    def measured(self) -> list[Term]:
+        """Its terms without the plain numbers."""
+        return [t for t in (self.left, self.right) if t.setting is not None]
 
-    def replaced(self, twins: dict[str, str]) -> "Comparison":
-        """The same comparison on the control's settings."""
+    def controls(self, twins: dict[str, str]) -> list["Comparison"]:
+        """The same comparison on the twins of its settings; [] if it has none."""
+        if not any(term.setting in twins for term in self.measured()):
+            return []
         left, right = (
             Term(t.factor, twins.get(t.setting, t.setting), t.metric)
             for t in (self.left, self.right)
         )
-        return Comparison(left, self.op, right)
+        return [Comparison(left, self.op, right)]
 
 
 @dataclass(frozen=True)
 class Claim:
+    """One entry of the register; ValueError for a field that makes no sense."""
+
     id: str
     paper: str
     statement: str
     source: str
-    published: list[dict]
+    published: list  # of {name, value, unit}
     experiment: str
-    settings: list[str]
-    metrics: dict[str, str]  # name -> unit
-    tests: list[Comparison]
-    direction: list[Comparison]
-    replace: dict[str, str]  # setting -> its broken twin
+    settings: list
+    metrics: dict  # name -> unit
+    tests: list  # of Comparison
+    replace: dict  # setting -> its broken twin
     because: str
-    seeds: int
-    note: str
+    direction: list = field(default_factory=list)  # of Comparison
+    seeds: int = 1
+    note: str = ""
+
+    def __post_init__(self):
+        check_fields(self)
+        for value in self.published:
+            if not isinstance(value, dict) or set(value) != {"name", "value", "unit"}:
+                raise ValueError(f"published needs {{name, value, unit}}, got {value}")
+        if not self.tests:
+            raise ValueError("tests is empty")
+        if self.seeds < 1:
+            raise ValueError(f"seeds must be at least 1, got {self.seeds}")
+        for comparison in self.tests + self.direction:
+            for term in comparison.measured():
+                where = f"in {str(comparison)!r}; ours has"
+                _check_in("setting", term.setting, self.settings, where)
+                _check_in("metric", term.metric, self.metrics, where)
+        for setting in [*self.replace, *self.replace.values()]:
+            _check_in("setting", setting, self.settings, "in control; ours has")
+        for name in ("tests", "direction"):
+            group = getattr(self, name)
+            if group and not any(c.controls(self.replace) for c in group):
+                raise ValueError(f"the control touches no {name}: it controls nothing")
+
+
+def _check_in(what: str, name: str, known, where: str) -> None:
+    if name not in known:
+        raise ValueError(f"unknown {what} {name!r} {where} {sorted(known)}")
 
 
 @dataclass(frozen=True)
@@ -108,10 +144,8 @@ class Verdict:
 
     def as_dict(self) -> dict:
         """Ready for JSON: an unknown deviation is null, not NaN."""
-        claim = self.claim
         keep = ("id", "paper", "statement", "source", "published", "experiment", "note")
-        return {
-            **{name: getattr(claim, name) for name in keep},
+        return {name: getattr(self.claim, name) for name in keep} | {
             "verdict": self.verdict,
             "reason": self.reason,
             "budget": self.budget,
@@ -123,41 +157,34 @@ class Verdict:
         }
 
 
-# --------------------------------------------------------------------------------------
-# Reading the register
-# --------------------------------------------------------------------------------------
+# --- reading the register -------------------------------------------------------------
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
-_TERM = re.compile(
-    rf"(?:(?P<factor>{_NUMBER})\s*\*\s*)?(?P<setting>[^\s:*]+):(?P<metric>[^\s:*]+)"
-    rf"|(?P<number>{_NUMBER})"
-)
+_TERM = re.compile(rf"(?:({_NUMBER})\s*\*\s*)?([^\s:*]+):([^\s:*]+)|({_NUMBER})")
 
 
 def parse_comparison(text: str) -> Comparison:
     """``"x:accuracy >= 0.99"``, ``"x:error < 0.8 * y:error"``; no code is run."""
-    parts = re.fullmatch(r"\s*([^<>=]+?)\s*(\S*[<>=]\S*)\s+([^<>=]+?)\s*", text)
-    if not parts:
+    parts = re.split(r"\s([<>=]+)\s", text)
+    if len(parts) != 3:
         raise ValueError(f"cannot read comparison {text!r}: expected TERM OP TERM")
-    left, op, right = parts.groups()
-    if op not in OPERATORS:
-        raise ValueError(f"unknown operator {op!r} in {text!r}: use >=, >, <= or <")
-    terms = []
-    for part in (left, right):
-        match = _TERM.fullmatch(part)
-        if not match:
-            raise ValueError(
-                f"cannot read {part!r} in {text!r}: expected a number, setting:metric "
-                "or number * setting:metric"
-            )
-        if match["number"]:
-            terms.append(Term(float(match["number"])))
-        else:
-            factor = float(match["factor"] or 1)
-            terms.append(Term(factor, match["setting"], match["metric"]))
-    if terms[0].setting is None and terms[1].setting is None:
+    if parts[1] not in OPERATORS:
+        raise ValueError(f"unknown operator {parts[1]!r} in {text!r}: use >=, >, <, <=")
+    comparison = Comparison(_term(parts[0]), parts[1], _term(parts[2]))
+    if not comparison.measured():
         raise ValueError(f"comparison {text!r} measures nothing")
-    return Comparison(terms[0], op, terms[1])
+    return comparison
+
+
+def _term(text: str) -> Term:
+    match = _TERM.fullmatch(text.strip())
+    if not match:
+        raise ValueError(
+            f"cannot read {text!r}: expected a number, setting:metric "
+            "or number * setting:metric"
+        )
+    factor, setting, metric, number = match.groups()
+    return Term(float(number or factor or 1), setting, metric or "")
 
 
 def load_claims(path: Path | None = None, tables: dict | None = None) -> list[Claim]:
@@ -176,99 +203,44 @@ def load_claims(path: Path | None = None, tables: dict | None = None) -> list[Cl
         raise ClaimError(f"{path}: not valid TOML: {error}") from None
     if set(document) - {"claim"}:
         raise ClaimError(f"{path}: unknown {sorted(set(document) - {'claim'})[0]!r}")
-    known = None if tables is None else _known_runs(tables)
-    claims, seen = [], set()
+    claims: dict[str, Claim] = {}
     for number, entry in enumerate(document.get("claim", []), start=1):
-        name = entry.get("id", f"number {number}")
         try:
             claim = _claim(entry)
-            if claim.id in seen:
+            if claim.id in claims:
                 raise ValueError("this id was used before")
-            if known is not None:
-                _check_known(claim, known)
+            if tables is not None:
+                _check_known(claim, tables)
         except ValueError as error:
+            name = entry.get("id", f"number {number}")
             raise ClaimError(f"{path}: claim {name}: {error}") from None
-        seen.add(claim.id)
-        claims.append(claim)
-    return claims
-
-
-def _take(entry: dict, name: str, kind: type, default=None):
-    value = entry.pop(name, default)
-    if value is None:
-        raise ValueError(f"lacks {name}")
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise ValueError(f"{name} must be {kind.__name__}, got {value!r}")
-    return value
+        claims[claim.id] = claim
+    return list(claims.values())
 
 
 def _claim(entry: dict) -> Claim:
-    entry = dict(entry)
-    ours, control = (dict(_take(entry, name, dict)) for name in ("ours", "control"))
-    comparisons = {
-        name: [parse_comparison(str(t)) for t in _take(entry, name, list, default)]
-        for name, default in (("tests", None), ("direction", []))
-    }
-    claim = Claim(
-        **{n: _take(entry, n, str) for n in ("id", "paper", "statement", "source")},
-        published=_take(entry, "published", list),
-        experiment=_take(ours, "experiment", str),
-        settings=_take(ours, "settings", list),
-        metrics=_take(ours, "metrics", dict),
-        replace=_take(control, "replace", dict),
-        because=_take(control, "because", str),
-        seeds=_take(entry, "seeds", int, 1),
-        note=_take(entry, "note", str, ""),
-        **comparisons,
-    )
-    for left_over in (entry, ours, control):
-        if left_over:
-            raise ValueError(f"unknown field {sorted(left_over)[0]!r}")
-    for value in claim.published:
-        if not isinstance(value, dict) or set(value) != {"name", "value", "unit"}:
-            raise ValueError(f"published needs {{name, value, unit}}, got {value!r}")
-    if not claim.tests:
-        raise ValueError("tests is empty")
-    if claim.seeds < 1:
-        raise ValueError(f"seeds must be at least 1, got {claim.seeds}")
-    for comparison in claim.tests + claim.direction:
-        for term in (comparison.left, comparison.right):
-            if term.setting is not None and term.setting not in claim.settings:
-                raise ValueError(
-                    f"unknown setting {term.setting!r} in {str(comparison)!r}; "
-                    f"ours.settings has {claim.settings}"
-                )
-            if term.setting is not None and term.metric not in claim.metrics:
-                raise ValueError(
-                    f"unknown metric {term.metric!r} in {str(comparison)!r}; "
-                    f"ours.metrics has {sorted(claim.metrics)}"
-                )
-    for setting in [*claim.replace, *claim.replace.values()]:
-        if setting not in claim.settings:
-            raise ValueError(f"unknown setting {setting!r} in control.replace")
+    record = dict(entry)
+    for part in ("ours", "control"):
+        if not isinstance(record.get(part), dict):
+            raise ValueError(f"lacks {part}")
+        record |= record.pop(part)
     for name in ("tests", "direction"):
-        group = getattr(claim, name)
-        if group and not any(c.settings() & set(claim.replace) for c in group):
-            raise ValueError(f"the control touches none of {name}: it controls nothing")
-    return claim
+        if isinstance(record.get(name), list):
+            record[name] = [parse_comparison(str(text)) for text in record[name]]
+    return from_record(Claim, record)
 
 
-def _known_runs(tables: dict) -> dict[str, dict[str, set[str]]]:
-    """experiment -> setting -> metrics (empty where a run does not declare them)."""
-    known: dict[str, dict[str, set[str]]] = {}
-    for table in tables.values():
-        for run in table.runs():
-            settings = known.setdefault(run.experiment, {})
-            settings.setdefault(run.setting, set()).update(run.metrics)
-    return known
+def _check_known(claim: Claim, tables: dict) -> None:
+    """ValueError unless some table runs the claim's settings and measures its metrics.
 
-
-def _check_known(claim: Claim, known: dict[str, dict[str, set[str]]]) -> None:
-    if claim.experiment not in known:
-        raise ValueError(
-            f"unknown experiment {claim.experiment!r}; the tables run {sorted(known)}"
-        )
-    settings = known[claim.experiment]
+    A run that does not declare its metrics may measure any.
+    """
+    measured: dict[str, dict[str, set[str]]] = {}  # experiment -> setting -> metrics
+    for run in (run for table in tables.values() for run in table.runs()):
+        settings = measured.setdefault(run.experiment, {})
+        settings.setdefault(run.setting, set()).update(run.metrics)
+    _check_in("experiment", claim.experiment, measured, "; the tables run")
+    settings = measured[claim.experiment]
     for setting in claim.settings:
         if setting not in settings:
             raise ValueError(
@@ -276,17 +248,12 @@ def _check_known(claim: Claim, known: dict[str, dict[str, set[str]]]) -> None:
                 f"they run {sorted(settings)}"
             )
     for setting in claim.settings:
-        unknown = set(claim.metrics) - settings[setting]
-        if settings[setting] and unknown:
-            raise ValueError(
-                f"unknown metric {sorted(unknown)[0]!r}: {claim.experiment}/{setting} "
-                f"measures {sorted(settings[setting])}"
-            )
+        where = f": {claim.experiment}/{setting} measures"
+        for metric in claim.metrics if settings[setting] else ():
+            _check_in("metric", metric, settings[setting], where)
 
 
-# --------------------------------------------------------------------------------------
-# Judging
-# --------------------------------------------------------------------------------------
+# --- judging --------------------------------------------------------------------------
 
 
 def judge(claim: Claim, folder: Path | None = None) -> Verdict:
@@ -295,68 +262,64 @@ def judge(claim: Claim, folder: Path | None = None) -> Verdict:
     All numbers come from one budget, ``full`` if its rows are complete, else ``class``:
     a setting trained long is not compared with one trained short.
     """
-    rows = latest(read_rows(claim.experiment, folder, setting=claim.settings))
-    controls = [c.replaced(claim.replace) for c in claim.tests]
-    lacking = ""
-    for budget in BUDGETS:
-        chosen = [r for r in rows if r.budget == budget]
-        lacking = _lacking(claim, chosen, claim.tests + claim.direction + controls)
-        if not lacking:
-            return _judge(claim, chosen, budget)
-    return Verdict(claim, "not tested", lacking)
-
-
-def _lacking(claim: Claim, rows: list[Row], comparisons: list[Comparison]) -> str:
-    for comparison in comparisons:
-        for term in (comparison.left, comparison.right):
-            if term.setting is None:
-                continue
-            key = (term.setting, term.metric)
-            have = len({r.seed for r in rows if (r.setting, r.metric) == key})
-            if have < claim.seeds:
-                return (
-                    f"{claim.experiment}/{term.setting} needs {claim.seeds} seed(s) of "
-                    f"{term.metric}, has {have}"
-                )
-    return ""
-
-
-def _judge(claim: Claim, rows: list[Row], budget: str) -> Verdict:
+    rows = read_rows(claim.experiment, folder, setting=claim.settings)
     rows = [row for row in rows if row.metric in claim.metrics]
-    measured = summarise(rows, by=("setting", "metric"))
+    controls = [k for c in claim.tests for k in c.controls(claim.replace)]
+    needed = [t for c in claim.tests + claim.direction + controls for t in c.measured()]
+    for budget in BUDGETS:
+        chosen = [row for row in rows if row.budget == budget]
+        measured = summarise(chosen, by=("setting", "metric"))
+        seeds = {(m["setting"], m["metric"]): m["n"] for m in measured}
+        have = [seeds.get((term.setting, term.metric), 0) for term in needed]
+        if min(have) >= claim.seeds:
+            return _judge(claim, measured, budget)
+    term, n = next((t, n) for t, n in zip(needed, have, strict=True) if n < claim.seeds)
+    return Verdict(
+        claim,
+        "not tested",
+        f"{claim.experiment}/{term.setting} needs {claim.seeds} seed(s) of "
+        f"{term.metric}, has {n}",
+    )
+
+
+def _judge(claim: Claim, measured: list[dict], budget: str) -> Verdict:
     mean = {(m["setting"], m["metric"]): m["mean"] for m in measured}
 
     def value(term: Term) -> float:
         return term.factor * (mean[term.setting, term.metric] if term.setting else 1)
 
-    def outcome(kind: str, comparison: Comparison) -> Outcome:
-        left, right = value(comparison.left), value(comparison.right)
-        numbers = f"{left:.4g} {comparison.op} {right:.4g}"
-        holds = OPERATORS[comparison.op](left, right)
-        return Outcome(kind, str(comparison), numbers, bool(holds))
+    def outcomes(kind: str, comparisons: list[Comparison]) -> list[Outcome]:
+        found = []
+        for c in comparisons:
+            left, right = value(c.left), value(c.right)
+            numbers = f"{left:.4g} {c.op} {right:.4g}"
+            holds = bool(OPERATORS[c.op](left, right))
+            found.append(Outcome(kind, str(c), numbers, holds))
+        return found
 
-    def controlled(kind: str, comparisons: list[Comparison]) -> list[Outcome]:
-        touched = [c for c in comparisons if c.settings() & set(claim.replace)]
-        return [outcome(kind, c.replaced(claim.replace)) for c in touched]
+    def control(kind: str, comparisons: list[Comparison]) -> list[Outcome]:
+        twins = [k for c in comparisons for k in c.controls(claim.replace)]
+        return outcomes(kind, twins)
 
-    tests = [outcome("test", c) for c in claim.tests]
-    direction = [outcome("direction", c) for c in claim.direction]
-    control = controlled("control", claim.tests)
+    def failing(group: list[Outcome]) -> str:
+        return "fails " + "; ".join(o.numbers for o in group if not o.holds)
+
+    tests = outcomes("test", claim.tests)
+    direction = outcomes("direction", claim.direction)
+    controls = control("control", claim.tests)
     if all(o.holds for o in tests):
         verdict, reason = "reproduced", "all tests hold, and the control fails them"
     elif direction and all(o.holds for o in direction):
-        verdict = "direction only"
-        reason = "fails " + "; ".join(o.numbers for o in tests if not o.holds)
-        control += controlled("control of direction", claim.direction)
+        verdict, reason = "direction only", failing(tests)
+        controls += control("control of direction", claim.direction)
     else:
-        failed = [o.numbers for o in direction or tests if not o.holds]
-        verdict, reason = "not reproduced", "fails " + "; ".join(failed)
-    passing = [o.comparison for o in control if o.holds]
+        verdict, reason = "not reproduced", failing(direction or tests)
+    passing = [o.comparison for o in controls if o.holds]
     if passing and verdict != "not reproduced":
         verdict = "not reproduced"
         reason = "the control passes too: " + "; ".join(passing)
     return Verdict(
-        claim, verdict, reason, measured, tests + direction + control, budget
+        claim, verdict, reason, measured, tests + direction + controls, budget
     )
 
 
@@ -366,22 +329,23 @@ def judge_all(
     return [judge(claim, folder) for claim in load_claims(path, tables)]
 
 
-# --------------------------------------------------------------------------------------
-# Showing, and keeping texts in step
-# --------------------------------------------------------------------------------------
+# --- showing, and keeping texts in step -----------------------------------------------
 
 
-def _number(value: float) -> str:
-    return f"{value:.3g}" if math.isfinite(value) else "?"
+def _published(claim: Claim) -> list[str]:
+    return [f"{p['name']} {p['value']:g} {p['unit']}" for p in claim.published]
 
 
-def _measured(verdict: Verdict, metric: str, setting: str) -> str:
-    for row in verdict.measured:
-        if (row["setting"], row["metric"]) == (setting, metric):
-            spread = f" ± {_number(row['std'])}" if row["n"] > 1 else ""
-            seeds = "1 seed" if row["n"] == 1 else f"{row['n']} seeds"
-            return f"{_number(row['mean'])}{spread} ({seeds})"
-    return "no rows"
+def _measured(verdict: Verdict, pairs: list[tuple[str, str]]) -> str:
+    """A table cell: mean, deviation and seeds of each (setting, metric)."""
+    rows = {(row["setting"], row["metric"]): row for row in verdict.measured}
+    lines = []
+    for setting, metric in pairs if rows else []:
+        row = rows[setting, metric]
+        spread = f" ± {row['std']:.3g}" if row["n"] > 1 else ""
+        seeds = f"{row['n']} seed{'s' if row['n'] > 1 else ''}"
+        lines.append(f"{metric} {row['mean']:.3g}{spread} ({seeds}), {setting}")
+    return "<br>".join(lines)
 
 
 def markdown(verdicts: list[Verdict]) -> str:
@@ -392,33 +356,19 @@ def markdown(verdicts: list[Verdict]) -> str:
     ]
     for verdict in verdicts:
         claim, twins = verdict.claim, verdict.claim.replace
-        tested = {
-            (t.setting, t.metric): None  # a dict keeps their order
-            for c in claim.tests
-            for t in (c.left, c.right)
-            if t.setting is not None
-        }
-        ours = [f"{m} {_measured(verdict, m, s)}, {s}" for s, m in tested]
-        broken = [
-            f"{m} {_measured(verdict, m, twins[s])}, {twins[s]}"
-            for s, m in tested
-            if s in twins
-        ]
-        paper = [f"{p['name']} {p['value']:g} {p['unit']}" for p in claim.published]
-        said = f"**{verdict.verdict}**"
-        if verdict.verdict != "reproduced":
-            said += f": {verdict.reason}"
+        terms = [term for c in claim.tests for term in c.measured()]
+        tested = list(dict.fromkeys((t.setting, t.metric) for t in terms))
+        reason = "" if verdict.verdict == "reproduced" else f": {verdict.reason}"
         cells = [
             f"{claim.id}: {claim.statement}",
             claim.source,
-            "<br>".join(paper),
-            "<br>".join(ours) if verdict.measured else "",
-            "<br>".join(broken) if verdict.measured else "",
-            f"{said}. {claim.note}" if claim.note else said,
+            "<br>".join(_published(claim)),
+            _measured(verdict, tested),
+            _measured(verdict, [(twins[s], m) for s, m in tested if s in twins]),
+            f"**{verdict.verdict}**{reason}" + (claim.note and f". {claim.note}"),
         ]
-        lines.append(
-            "| " + " | ".join(c.replace("|", "\\|") for c in cells).strip() + " |"
-        )
+        row = " | ".join(cell.replace("|", "\\|") for cell in cells)
+        lines.append(f"| {row} |")
     return "\n".join(lines)
 
 
@@ -427,25 +377,18 @@ def text(verdicts: list[Verdict]) -> str:
     lines = []
     for verdict in verdicts:
         claim = verdict.claim
-        lines += [f"{claim.id}  [{verdict.verdict}]  {claim.statement}"]
-        paper = ", ".join(
-            f"{p['name']} {p['value']:g} {p['unit']}" for p in claim.published
-        )
-        lines += [f"    {claim.source}: {paper}"]
-        for outcome in verdict.outcomes:
-            answer = "yes" if outcome.holds else "no"
-            compared = f"{outcome.comparison}: {outcome.numbers}, {answer}"
-            lines += [f"    {outcome.kind:9}  {compared}"]
-        lines += [f"    {verdict.reason}"]
-        if claim.note:
-            lines += [f"    {claim.note}"]
-    return "\n".join(lines) if lines else "no claims registered"
+        lines.append(f"{claim.id}  [{verdict.verdict}]  {claim.statement}")
+        lines.append(f"    {claim.source}: {', '.join(_published(claim))}")
+        for o in verdict.outcomes:
+            answer = "yes" if o.holds else "no"
+            lines.append(f"    {o.kind:9}  {o.comparison}: {o.numbers}, {answer}")
+        lines += [f"    {words}" for words in (verdict.reason, claim.note) if words]
+    return "\n".join(lines) or "no claims registered"
 
 
 _BEGIN = re.compile(r"^<!-- claims:begin", re.MULTILINE)
 _BLOCK = re.compile(
-    r"^(?P<head><!-- claims:begin(?P<only>[^>\n]*)-->\n).*?"
-    r"^(?P<tail><!-- claims:end -->)",
+    r"^(<!-- claims:begin([^>\n]*)-->\n).*?^<!-- claims:end -->",
     re.DOTALL | re.MULTILINE,
 )
 
@@ -455,23 +398,32 @@ def render(source: str, verdicts: list[Verdict], name: str = "text") -> str:
 
     A block lies between ``<!-- claims:begin -->`` and ``<!-- claims:end -->``; papers
     or claim ids after ``begin`` (``<!-- claims:begin seqmt -->``) keep only those
-    claims.
+    claims. Raises ValueError with ``name`` for an unknown one and a missing end.
     """
     if len(_BEGIN.findall(source)) != len(_BLOCK.findall(source)):
         raise ValueError(f"{name}: a claims:begin without its claims:end")
 
     def fill(match: re.Match) -> str:
-        only = match["only"].split()
-        names = {v.claim.id for v in verdicts} | {v.claim.paper for v in verdicts}
-        for word in only:
-            if word not in names:
-                raise ValueError(f"{name}: claims:begin names unknown claim {word!r}")
-        chosen = [
-            v for v in verdicts if not only or {v.claim.id, v.claim.paper} & set(only)
-        ]
-        return f"{match['head']}{markdown(chosen)}\n{match['tail']}"
+        words, chosen = set(match[2].split()), verdicts
+        if words:
+            chosen = [v for v in verdicts if {v.claim.id, v.claim.paper} & words]
+        for word in words.difference(*((v.claim.id, v.claim.paper) for v in chosen)):
+            raise ValueError(f"{name}: claims:begin names unknown claim {word!r}")
+        return f"{match[1]}{markdown(chosen)}\n<!-- claims:end -->"
 
     return _BLOCK.sub(fill, source)
+
+
+def _cells(path: Path) -> tuple[dict, list[dict]]:
+    """A notebook and its Markdown cells. A Markdown file counts as one such cell."""
+    content = path.read_text(encoding="utf-8")
+    if path.suffix != ".ipynb":
+        return {}, [{"source": content}]
+    try:
+        notebook = json.loads(content)
+        return notebook, [c for c in notebook["cells"] if c["cell_type"] == "markdown"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{path}: not a Jupyter notebook") from None
 
 
 def stale_blocks(
@@ -483,49 +435,28 @@ def stale_blocks(
     """
     stale = []
     for path in paths:
-        old = path.read_text(encoding="utf-8")
-        if path.suffix == ".ipynb":
-            new = _render_notebook(old, verdicts, str(path))
-        else:
-            new = render(old, verdicts, str(path))
-        if new != old:
-            stale.append(path)
-            if write:
-                path.write_text(new, encoding="utf-8")
+        notebook, cells = _cells(path)
+        old = ["".join(cell["source"]) for cell in cells]
+        new = [render(source, verdicts, str(path)) for source in old]
+        if new == old:
+            continue
+        stale.append(path)
+        for cell, source in zip(cells, new, strict=True):
+            cell["source"] = source.splitlines(keepends=True)
+        content = "".join(new)
+        if notebook:
+            content = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+        if write:
+            path.write_text(content, encoding="utf-8")
     return stale
-
-
-def _markdown_cells(notebook: str, name: str) -> tuple[dict, list[dict]]:
-    """A notebook's document, and those of its cells that hold prose."""
-    try:
-        document = json.loads(notebook)
-        return document, [c for c in document["cells"] if c["cell_type"] == "markdown"]
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{name}: not a Jupyter notebook") from None
-
-
-def _render_notebook(old: str, verdicts: list[Verdict], name: str) -> str:
-    document, cells = _markdown_cells(old, name)
-    changed = False
-    for cell in cells:
-        source = "".join(cell["source"])
-        filled = render(source, verdicts, name)
-        if filled != source:
-            cell["source"], changed = filled.splitlines(keepends=True), True
-    if not changed:  # leave the file's own JSON style alone
-        return old
-    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
 def files_with_blocks(root: Path) -> list[Path]:
     """README and other Markdown, data/README and notebooks that hold a block."""
-    found = []
-    for pattern in ("*.md", "data/*.md", "notebooks/*.ipynb"):
-        for path in sorted(root.glob(pattern)):
-            sources = [path.read_text(encoding="utf-8")]
-            if path.suffix == ".ipynb":
-                cells = _markdown_cells(sources[0], str(path))[1]
-                sources = ["".join(cell["source"]) for cell in cells]
-            if any(_BEGIN.search(source) for source in sources):
-                found.append(path)
-    return found
+    patterns = ("*.md", "data/*.md", "notebooks/*.ipynb")
+    return [
+        path
+        for pattern in patterns
+        for path in sorted(root.glob(pattern))
+        if any(_BEGIN.search("".join(cell["source"])) for cell in _cells(path)[1])
+    ]

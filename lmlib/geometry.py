@@ -87,15 +87,13 @@ class Warp:
         )
 
     def sampling_grid(self, height: int, width: int, device=None, dtype=None) -> Tensor:
-        """``backward`` at every pixel centre: ``(B, H, W, 2)``, ready for
-        grid_sample."""
+        """``backward`` at all pixel centres, ``(B, H, W, 2)``: for grid_sample."""
         lattice = pixel_grid(height, width, device, dtype or torch.float32)
         lattice = lattice.reshape(1, -1, 2).expand(self.batch, -1, -1)
         return self.backward(lattice).reshape(self.batch, height, width, 2)
 
     def folding(self, height: int = 64, width: int = 64) -> Tensor:
-        """Share of pixels ``(B,)`` where the warp folds: the Jacobian is not
-        positive."""
+        """Share of pixels ``(B,)`` where the warp folds (Jacobian not positive)."""
         xy = pixel_grid(height, width).reshape(1, -1, 2).repeat(self.batch, 1, 1)
         jacobian = pointwise_jacobian(self.backward, xy)[1]
         return (torch.linalg.det(jacobian) <= 0).float().mean(dim=1)
@@ -243,8 +241,7 @@ def _spline_kernel(xy: Tensor, centres: Tensor, epsilon: float) -> Tensor:
 
 
 class Flow(Warp):
-    """A dense warp: ``sampling`` ``(B, H, W, 2)`` says where each warped pixel
-    reads."""
+    """A dense warp: ``sampling`` ``(B, H, W, 2)``, where each warped pixel reads."""
 
     def __init__(self, sampling: Tensor):
         if sampling.ndim != 4 or sampling.shape[-1] != 2:
@@ -291,8 +288,7 @@ class Chain(Warp):
 
 
 def pointwise_jacobian(function, xy: Tensor) -> tuple[Tensor, Tensor]:
-    """Value ``(B, N, 2)`` and Jacobian ``(B, N, 2, 2)`` of a map that acts point by
-    point.
+    """Value ``(B, N, 2)`` and Jacobian ``(B, N, 2, 2)`` of a pointwise map.
 
     Each output depends on its own point only, so two backward passes give all of them.
     """

@@ -106,8 +106,7 @@ def gaussian_maps(points: Tensor, size: tuple[int, int], sigma: float) -> Tensor
 
 
 def spread(probabilities: Tensor) -> Tensor:
-    """Root-mean-square distance of a map's mass from its mean: ``(B, K)``, in [-1, 1]
-    units."""
+    """RMS distance of a map's mass from its mean: ``(B, K)``, in [-1, 1] units."""
     probabilities = _check_maps(probabilities)
     grid = pixel_grid(
         *probabilities.shape[-2:], probabilities.device, probabilities.dtype
@@ -123,6 +122,5 @@ def spread(probabilities: Tensor) -> Tensor:
 
 
 def entropy(probabilities: Tensor) -> Tensor:
-    """Shannon entropy of each map in nats, ``(B, K)``: 0 for one pixel, log(HW) if
-    flat."""
+    """Entropy of each map in nats, ``(B, K)``: 0 for one pixel, log(HW) if flat."""
     return torch.special.entr(_check_maps(probabilities)).sum(dim=(-2, -1))

@@ -79,19 +79,23 @@ def few_colours(image: Image.Image) -> Image.Image:
     return exact
 
 
+def check_alt(alt: str) -> str:
+    """``alt`` itself; an error if there is none: no picture without a description."""
+    if not isinstance(alt, str) or not alt.strip():
+        raise ValueError(f"needs alt text: a sentence on what to see; got {alt!r}")
+    return alt
+
+
 def show(fig: Figure | Image.Image, alt: str) -> None:
     """Display a figure (or picture) as PNG with ``alt``, a sentence on what it shows.
 
     Stored with 256 colours, a third of the size: committed notebooks stay small.
     """
-    if not isinstance(alt, str) or not alt.strip():
-        raise ValueError(
-            f"show() needs alt text: a sentence on what to see; got {alt!r}"
-        )
+    about = {"alt": check_alt(alt)}
     image = pixels(fig) if isinstance(fig, Figure) else fig
-    data = png(few_colours(image), 9)
-    bundle = {"image/png": b64encode(data).decode(), "text/plain": alt}
-    about = {"alt": alt, "width": image.width, "height": image.height}
+    about |= {"width": image.width, "height": image.height}
+    data = b64encode(png(few_colours(image), 9)).decode()
+    bundle = {"image/png": data, "text/plain": alt}
     display(bundle, metadata={"image/png": about}, raw=True)
 
 
@@ -100,50 +104,58 @@ def show(fig: Figure | Image.Image, alt: str) -> None:
 # --------------------------------------------------------------------------------------
 
 
+def to_numpy(values) -> np.ndarray:
+    """A tensor (on any device) or anything array-like as a numpy array."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().float().numpy()
+    return np.asarray(values)
+
+
 def as_array(image) -> np.ndarray:
     """``(C, H, W)`` or ``(H, W)`` in [0, 1] (tensor or array) as ``(H, W[, 3])``."""
-    if hasattr(image, "detach"):
-        image = image.detach().cpu().float().numpy()
-    image = np.asarray(image)
+    image = to_numpy(image)
     if image.ndim == 3 and image.shape[0] in (1, 3):
         image = image[0] if image.shape[0] == 1 else image.transpose(1, 2, 0)
     if image.ndim != 2 and not (image.ndim == 3 and image.shape[2] == 3):
-        raise ValueError(
-            f"one image is (1, H, W), (3, H, W) or (H, W); got {tuple(image.shape)}"
-        )
+        raise ValueError(f"one image is (1|3, H, W) or (H, W); got {image.shape}")
     return image
 
 
+def as_points(points, names=None) -> np.ndarray:
+    """``points`` as a ``(K, 2)`` array, with one name each if there are names."""
+    points = to_numpy(points).astype(float)
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise ValueError(f"points are (K, 2), got {points.shape}")
+    if names is not None and len(names) != len(points):
+        raise ValueError(f"{len(names)} names for {len(points)} points")
+    return points
+
+
 def draw_image(ax: Axes, image, title: str | None = None):
-    """Show one image in [0, 1]; the axes run over [-1, 1], y down, without ticks."""
-    ax.imshow(
-        as_array(image).clip(0, 1),
-        cmap="gray",
-        vmin=0,
-        vmax=1,
-        extent=EXTENT,
-        interpolation="nearest",
-    )
-    return _finish(ax, title)
+    """Show one image in [0, 1]; the axes run over [-1, 1], y down, without ticks.
+
+    Pixels are square: a landscape photograph looks like one.
+    """
+    values = as_array(image).clip(0, 1)
+    return _draw(ax, values, title, cmap="gray", vmin=0, vmax=1)
 
 
 def draw_heatmap(ax: Axes, heatmap, image=None, title: str | None = None):
     """Show a map ``(H, W)``, black (lowest) to yellow (highest), over ``image``."""
-    values = as_array(heatmap)
+    values, look = as_array(heatmap), {}
     if values.ndim != 2:
-        raise ValueError(f"one heatmap is (H, W), got {tuple(values.shape)}")
-    alpha = None
+        raise ValueError(f"one heatmap is (H, W), got {values.shape}")
     if image is not None:
         draw_image(ax, image)
-        span = values.max() - values.min()
-        alpha = 0.85 * np.sqrt((values - values.min()) / (span if span > 0 else 1))
-    ax.imshow(
-        values, cmap="inferno", extent=EXTENT, interpolation="nearest", alpha=alpha
-    )
-    return _finish(ax, title)
+        look["aspect"] = ax.get_aspect()  # a coarse map takes the image's shape
+        height = values - values.min()
+        look["alpha"] = 0.85 * np.sqrt(height / (height.max() or 1))
+    return _draw(ax, values, title, cmap="inferno", **look)
 
 
-def _finish(ax: Axes, title: str | None):
+def _draw(ax: Axes, values: np.ndarray, title: str | None, **look):
+    look = {"aspect": values.shape[0] / values.shape[1]} | look
+    ax.imshow(values, extent=EXTENT, interpolation="nearest", **look)
     ax.set(xlim=(-1, 1), ylim=(1, -1), xticks=[], yticks=[])
     if title is not None:
         ax.set_title(title, fontsize=10, y=1)  # a given y spares a search at every draw
@@ -158,29 +170,15 @@ def draw_points(
     ``names`` label them in a legend made by ``ax.legend()``, with ``labels=True`` also
     beside each point. ``kw`` goes to ``Axes.scatter`` (``alpha=0.5``, ``zorder=4``).
     """
-    if hasattr(points, "detach"):
-        points = points.detach().cpu().float().numpy()
-    points = np.asarray(points, dtype=float)
-    if points.ndim != 2 or points.shape[1] != 2:
-        raise ValueError(f"landmarks to draw are (K, 2), got {tuple(points.shape)}")
-    if names is not None and len(names) != len(points):
-        raise ValueError(f"{len(names)} names for {len(points)} landmarks")
-    style = {"edgecolors": "white", "linewidths": 1.2, "zorder": 5, "clip_on": False}
-    for k, (x, y) in enumerate(points):
+    look = {"edgecolors": "white", "linewidths": 1.2, "zorder": 5, "clip_on": False}
+    beside = {"textcoords": "offset points", "fontsize": 8, "zorder": 6}
+    beside["bbox"] = {"boxstyle": "round,pad=.15", "fc": "white", "ec": "none"}
+    for k, (x, y) in enumerate(as_points(points, names)):
         name = str(k) if names is None else names[k]
-        ax.scatter(
-            x, y, s=size, c=colour(k), marker=marker(k), label=name, **(style | kw)
-        )
+        own = {"c": colour(k), "marker": marker(k), "label": name}
+        ax.scatter(x, y, s=size, **(own | look | kw))
         if labels:
-            ax.annotate(
-                name,
-                (x, y),
-                (6, 6),
-                textcoords="offset points",
-                fontsize=8,
-                zorder=6,
-                bbox={"boxstyle": "round,pad=.15", "fc": "white", "ec": "none"},
-            )
+            ax.annotate(name, (x, y), (6, 6), **beside)
     return ax
 
 
@@ -194,15 +192,14 @@ def source_place(obj) -> tuple[str, int, str]:
     obj = inspect.unwrap(getattr(obj, "__func__", obj))
     try:
         lines, first = inspect.getsourcelines(obj)
-        file = Path(inspect.getsourcefile(obj))
+        file = Path(inspect.getsourcefile(obj)).resolve()
     except (TypeError, OSError) as error:
         raise ValueError(
             f"no source for {obj!r}: show_source() takes a function, class or module "
             "written in Python"
         ) from error
     root = Path(__file__).resolve().parents[1]
-    if file.resolve().is_relative_to(root):
-        file = file.resolve().relative_to(root)
+    file = file.relative_to(root) if file.is_relative_to(root) else file
     return file.as_posix(), max(first, 1), inspect.cleandoc("\n" + "".join(lines))
 
 
@@ -211,12 +208,11 @@ def show_source(obj, collapsed: bool = False) -> None:
     file, line, text = source_place(obj)
     place = f"{file}:{line}"
     fence = "~~~~~~"  # longer than any fence inside a docstring
-    code = f"{fence}python\n{text.rstrip()}\n{fence}\n"
+    markdown = f"`{place}`\n\n{fence}python\n{text.rstrip()}\n{fence}\n"
     if collapsed:
         summary = f"<summary><code>{html.escape(place)}</code></summary>"
+        _, _, code = markdown.partition("\n\n")
         markdown = f"<details>{summary}\n\n{code}\n</details>"
-    else:
-        markdown = f"`{place}`\n\n{code}"
     display({"text/markdown": markdown, "text/plain": f"# {place}\n{text}"}, raw=True)
 
 
@@ -236,45 +232,42 @@ def paper_and_measured(rows: list[dict], caption: str = "") -> None:
     """
     if not rows:
         raise ValueError("the table has no rows: has the experiment been run?")
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    body = [[cell_text(row.get(key)) for key in columns] for row in rows]
-    heads = [str(key).replace("_", " ") for key in columns]
-    numeric = [
-        all(isinstance(row.get(key), Real | None) for row in rows) for key in columns
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    table = [[str(key).replace("_", " ") for key in keys]]
+    table += [[cell_text(row.get(key)) for key in keys] for row in rows]
+    sides = [
+        "right"
+        if all(isinstance(row.get(key), Real | None) for row in rows)
+        else "left"
+        for key in keys
     ]
-    display(
-        {
-            "text/html": _table_html(heads, body, numeric, caption),
-            "text/plain": _table_text(heads, body, numeric, caption),
-        },
-        raw=True,
-    )
+    bundle = {
+        "text/html": _table_html(table, sides, caption),
+        "text/plain": _table_text(table, sides, caption),
+    }
+    display(bundle, raw=True)
 
 
-def _table_html(heads, body, numeric, caption) -> str:
-    def cells(kind, values):
-        sides = ("right" if n else "left" for n in numeric)
-        return "".join(
+def _table_html(table: list[list[str]], sides: list[str], caption: str) -> str:
+    def row(kind, values):
+        cells = (
             f'<{kind} style="text-align:{side}">{html.escape(value)}</{kind}>'
             for side, value in zip(sides, values, strict=True)
         )
+        return f"<tr>{''.join(cells)}</tr>"
 
-    head = f"<thead><tr>{cells('th', heads)}</tr></thead>"
-    lines = "".join(f"<tr>{cells('td', row)}</tr>" for row in body)
     title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
-    return f"<table>{title}{head}<tbody>{lines}</tbody></table>"
+    body = "".join(row("td", values) for values in table[1:])
+    head = row("th", table[0])
+    return f"<table>{title}<thead>{head}</thead><tbody>{body}</tbody></table>"
 
 
-def _table_text(heads, body, numeric, caption) -> str:
-    widths = [max(map(len, column)) for column in zip(heads, *body, strict=True)]
-
-    def line(values):
-        parts = [
-            value.rjust(width) if right else value.ljust(width)
-            for value, width, right in zip(values, widths, numeric, strict=True)
-        ]
-        return "  ".join(parts).rstrip()
-
-    rule = "  ".join("-" * width for width in widths)
-    lines = [line(heads), rule, *map(line, body)]
+def _table_text(table: list[list[str]], sides: list[str], caption: str) -> str:
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    rows = [table[0], ["-" * width for width in widths], *table[1:]]
+    adjust = [str.rjust if side == "right" else str.ljust for side in sides]
+    lines = [
+        "  ".join(a(v, w) for a, v, w in zip(adjust, row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
     return "\n".join([caption, *lines] if caption else lines)

@@ -11,17 +11,20 @@ import math
 import os
 import platform
 import re
+import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
+from typing import BinaryIO, get_args
 
 from lmlib.budget import current_budget
 
 try:
     import fcntl
-except ImportError:  # Windows: a single O_APPEND write has to do
+except ImportError:  # Windows: appending without a lock has to do
     fcntl = None
 
 
@@ -40,9 +43,28 @@ def results_folder() -> Path:
     return repository_root() / "data" / "results"
 
 
-# --------------------------------------------------------------------------------------
-# Rows
-# --------------------------------------------------------------------------------------
+# --- rows -----------------------------------------------------------------------------
+
+
+def check_fields(record) -> None:
+    """ValueError unless every field of a dataclass holds what its annotation says."""
+    for f in fields(record):
+        value, kinds = getattr(record, f.name), get_args(f.type) or (f.type,)
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            expected = " or ".join(kind.__name__ for kind in kinds)
+            raise ValueError(f"{f.name} must be {expected}, got {value!r}")
+
+
+def from_record(kind: type, record: dict):
+    """``kind(**record)``; ValueError for a field that is missing or unknown."""
+    for f in fields(kind):
+        needed = f.default is MISSING and f.default_factory is MISSING
+        if needed and f.name not in record:
+            raise ValueError(f"lacks {f.name}")
+    for name in record:
+        if name not in kind.__dataclass_fields__:
+            raise ValueError(f"has unknown field {name!r}")
+    return kind(**record)
 
 
 @dataclass(frozen=True)
@@ -53,33 +75,16 @@ class Row:
     setting: str
     seed: int
     metric: str
-    value: float  # finite; its unit stands in data/claims.toml
+    value: int | float  # finite; its unit stands in data/claims.toml
     steps: int
     device: str
-    versions: dict[str, str]
+    versions: dict
     commit: str | None  # None outside git; "-dirty" if the code had changed
-    seconds: float
+    seconds: int | float
     extra: dict = field(default_factory=dict)
 
     def __post_init__(self):
-        wanted = {
-            "experiment": str,
-            "setting": str,
-            "seed": int,
-            "metric": str,
-            "value": (int, float),
-            "steps": int,
-            "device": str,
-            "versions": dict,
-            "commit": (str, type(None)),
-            "seconds": (int, float),
-            "extra": dict,
-        }
-        for name, kind in wanted.items():
-            value = getattr(self, name)
-            if not isinstance(value, kind) or isinstance(value, bool):
-                names = [k.__name__ for k in (kind if type(kind) is tuple else (kind,))]
-                raise ValueError(f"{name} must be {' or '.join(names)}, got {value!r}")
+        check_fields(self)
         _results_file(self.experiment)
         if not self.setting or not self.metric:
             raise ValueError("setting and metric must not be empty")
@@ -95,9 +100,7 @@ class Row:
 
     def get(self, name: str):
         """A field of the row or, failing that, of ``extra``; None if in neither."""
-        if name == "budget":
-            return self.budget
-        return getattr(self, name) if name in ROW_FIELDS else self.extra.get(name)
+        return {**self.extra, **vars(self), "budget": self.budget}.get(name)
 
 
 ROW_FIELDS = tuple(f.name for f in fields(Row))
@@ -119,13 +122,7 @@ def _parse(line: bytes) -> Row:
         raise ValueError(f"not a JSON object ({error})") from None
     if not isinstance(record, dict):
         raise ValueError("not a JSON object")
-    missing = [n for n in ROW_FIELDS if n not in record and n != "extra"]
-    unknown = [n for n in record if n not in ROW_FIELDS]
-    if missing or unknown:
-        parts = ["lacks " + ", ".join(missing)] if missing else []
-        parts += ["has unknown " + ", ".join(unknown)] if unknown else []
-        raise ValueError(" and ".join(parts))
-    return Row(**record)
+    return from_record(Row, record)
 
 
 def read_rows(experiment: str, folder: Path | None = None, **filters) -> list[Row]:
@@ -165,39 +162,29 @@ def read_rows(experiment: str, folder: Path | None = None, **filters) -> list[Ro
     return rows
 
 
-class _Locked:
+@contextmanager
+def _locked(path: Path) -> Iterator[BinaryIO]:
     """The results file opened for appending, alone, with a whole last line."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __enter__(self) -> int:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-        self.file = os.open(self.path, flags, 0o644)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+b") as file:
         if fcntl:
-            fcntl.flock(self.file, fcntl.LOCK_EX)
-        self._mend_last_line()
-        return self.file
-
-    def __exit__(self, *_):
-        os.close(self.file)  # releases the lock
-
-    def _mend_last_line(self):
-        data = self.path.read_bytes()
+            fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
+        file.seek(0)
+        data = file.read()
         fragment = data[data.rfind(b"\n") + 1 :]
-        if not fragment.strip():
-            return
         try:
-            _parse(fragment)
+            if fragment.strip():
+                _parse(fragment)
+                file.write(b"\n")  # a whole row that only lacked its newline
         except ValueError:
-            with open(f"{self.path}.broken", "ab") as aside:
+            with open(f"{path}.broken", "ab") as aside:
                 aside.write(fragment + b"\n")
                 aside.flush()
                 os.fsync(aside.fileno())
-            os.ftruncate(self.file, len(data) - len(fragment))
-        else:  # a whole row that only lacks its newline: keep it
-            os.write(self.file, b"\n")
+            file.truncate(len(data) - len(fragment))
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def append_rows(rows: Iterable[Row], folder: Path | None = None) -> None:
@@ -210,27 +197,22 @@ def append_rows(rows: Iterable[Row], folder: Path | None = None) -> None:
     for row in rows:
         by_file.setdefault(_results_file(row.experiment, folder), []).append(row.line())
     for path, lines in by_file.items():
-        data = "".join(line + "\n" for line in lines).encode()
-        with _Locked(path) as file:
-            while data:  # one call in practice; more only if the disk fills up
-                data = data[os.write(file, data) :]
-            os.fsync(file)
+        with _locked(path) as file:
+            file.write("".join(line + "\n" for line in lines).encode())
 
 
 def repair(experiment: str, folder: Path | None = None) -> None:
     """Set aside half a last line (to ``*.jsonl.broken``); touch nothing else."""
     path = _results_file(experiment, folder)
     if path.exists():
-        with _Locked(path):
+        with _locked(path):
             pass
 
 
 def latest(rows: Iterable[Row]) -> list[Row]:
     """One row a run, metric and budget: a later row replaces an earlier one."""
-    kept = {}
-    for row in rows:
-        kept[row.experiment, row.setting, row.seed, row.metric, row.budget] = row
-    return list(kept.values())
+    key = ("experiment", "setting", "seed", "metric", "budget")
+    return list({tuple(getattr(r, name) for name in key): r for r in rows}.values())
 
 
 def summarise(
@@ -256,19 +238,15 @@ def summarise(
                 'pick one with read_rows(..., budget=...) or add "budget" to by'
             )
         values = [row.value for row in group]
-        n, mean = len(values), math.fsum(values) / len(values)
-        std = half = math.nan
-        if n > 1:
-            std = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
-            half = float(student.ppf(0.975, n - 1)) * std / math.sqrt(n)
-        summary = {"mean": mean, "std": std, "n": n, "low": mean - half}
-        table.append(dict(zip(by, key, strict=True)) | summary | {"high": mean + half})
+        n, mean = len(values), statistics.fmean(values)
+        std = statistics.stdev(values) if n > 1 else math.nan
+        half = float(student.ppf(0.975, n - 1)) * std / math.sqrt(n)
+        summary = dict(mean=mean, std=std, n=n, low=mean - half, high=mean + half)
+        table.append(dict(zip(by, key, strict=True)) | summary)
     return table
 
 
-# --------------------------------------------------------------------------------------
-# Where a row was measured
-# --------------------------------------------------------------------------------------
+# --- where a row was measured ---------------------------------------------------------
 
 
 def environment() -> dict:
@@ -291,13 +269,10 @@ def environment() -> dict:
 
 
 def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")  # Linux; elsewhere platform knows
+    text = cpuinfo.read_text() if cpuinfo.exists() else ""
+    model = re.search(r"^model name\s*: (.+)", text, re.MULTILINE)
+    return model[1] if model else platform.processor() or platform.machine()
 
 
 def _commit() -> str | None:
@@ -317,9 +292,7 @@ def _commit() -> str | None:
     return commit + ("-dirty" if changed else "")
 
 
-# --------------------------------------------------------------------------------------
-# Runs and tables
-# --------------------------------------------------------------------------------------
+# --- runs and tables ------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -353,19 +326,17 @@ class Table:
 
 def missing_runs(runs: list[Run], folder: Path | None = None) -> list[Run]:
     """Runs that lack rows, or some of their metrics, under the current budget."""
-    budget = current_budget()
     done: dict[tuple, set[str]] = {}
     for experiment in {run.experiment for run in runs}:
-        for row in read_rows(experiment, folder):
-            if row.budget == budget:
-                key = (row.experiment, row.setting, row.seed)
-                done.setdefault(key, set()).add(row.metric)
-    absent = []
-    for run in runs:
+        for row in read_rows(experiment, folder, budget=current_budget()):
+            key = (row.experiment, row.setting, row.seed)
+            done.setdefault(key, set()).add(row.metric)
+
+    def is_done(run: Run) -> bool:
         have = done.get((run.experiment, run.setting, run.seed))
-        if have is None or not have.issuperset(run.metrics):
-            absent.append(run)
-    return absent
+        return have is not None and have.issuperset(run.metrics)
+
+    return [run for run in runs if not is_done(run)]
 
 
 def run_missing(
@@ -384,14 +355,12 @@ def run_missing(
     todo = missing_runs(runs, folder)
     if not todo:
         return []
-    where, budget, new = environment(), current_budget(), []
-    done = len(runs) - len(todo)
+    where, new, done = environment(), [], len(runs) - len(todo)
     with tqdm(total=len(runs), initial=done, unit="run", disable=not progress) as bar:
         for run in todo:
             bar.set_description(run.name)
-            started = time.perf_counter()
             try:
-                rows = _rows(run, dict(run.function()), where, budget, started)
+                rows = _rows(run, where)
             except Exception as error:
                 error.add_note(f"in run {run.name}")
                 raise
@@ -401,17 +370,22 @@ def run_missing(
     return new
 
 
-def _rows(
-    run: Run, values: dict, where: dict, budget: str, started: float
-) -> list[Row]:
-    seconds = round(time.perf_counter() - started, 3)
-    steps = int(values.pop("steps", 0))
-    extra = {"budget": budget} | values.pop("extra", {})
+def _rows(run: Run, where: dict) -> list[Row]:
+    """Do one run and make its rows."""
+    started = time.perf_counter()
+    values = dict(run.function())
+    same = {
+        "experiment": run.experiment,
+        "setting": run.setting,
+        "seed": run.seed,
+        "steps": int(values.pop("steps", 0)),
+        "extra": {"budget": current_budget()} | values.pop("extra", {}),
+        "seconds": round(time.perf_counter() - started, 3),
+        **where,
+    }
     if not values or (run.metrics and set(values) != set(run.metrics)):
         raise ValueError(
             f"returned the metrics {sorted(values)}, expected "
             f"{sorted(run.metrics) or 'at least one'}"
         )
-    same = {"experiment": run.experiment, "setting": run.setting, "seed": run.seed}
-    same |= {"steps": steps, "seconds": seconds, "extra": extra, **where}
     return [Row(metric=name, value=float(v), **same) for name, v in values.items()]

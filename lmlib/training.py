@@ -43,8 +43,7 @@ def best_device() -> torch.device:
 
 
 class _Losses(nn.Module):
-    """DistributedDataParallel synchronises gradients of ``forward``: make that
-    losses."""
+    """DistributedDataParallel synchronises ``forward``: make that the losses."""
 
     def __init__(self, method: nn.Module):
         super().__init__()
@@ -265,6 +264,7 @@ def _write(path: Path, tensors: dict[str, Tensor], metadata: dict) -> Path:
         save_file(tensors, temporary, {"lmlib": text})
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
+        temporary.chmod(0o644)  # safetensors writes for the owner alone
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

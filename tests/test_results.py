@@ -67,7 +67,10 @@ BROKEN = {
     "a list": ("[1, 2]", "not a JSON object"),
     "half a row": (GOOD[:40], "not a JSON object"),
     "a field missing": (GOOD.replace('"seed": 0, ', ""), "lacks seed"),
-    "a field too many": (GOOD.replace("{", '{"sede": 0, ', 1), "has unknown sede"),
+    "a field too many": (
+        GOOD.replace("{", '{"sede": 0, ', 1),
+        "has unknown field 'sede'",
+    ),
     "text as value": (GOOD.replace("0.5", '"0.5"'), "value must be int or float"),
     "NaN": (GOOD.replace("0.5", "NaN"), "must be finite"),
     "a foreign row": (GOOD.replace('"toy"', '"other"'), "belongs to .*'other'"),

@@ -1,47 +1,23 @@
-"""Exercises of notebook 01: softmax over space, soft-argmax, entropy, a local decode.
+"""Exercises of notebook 01: softmax over space, soft-argmax, entropy, a local decode."""
 
-Each examination feeds small maps with known answers, and compares a wrong answer with
-what the usual slips would have given, so that the hint names the slip.
-"""
+import math
 
 import torch
 from torch import Tensor
 
 from lmlib import heatmaps
 from lmlib.exercises import exercise
+from lmlib.exercises.compare import first_hint
 from lmlib.geometry import from_pixels, pixel_grid, to_pixels
 
-
-def _maps(*shape: int, seed: int = 0) -> Tensor:
-    return 2 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def _examine(got: Tensor, expected: Tensor, slips: dict[str, Tensor]) -> str | None:
-    """None if ``got`` is ``expected``; else the hint of the slip that explains it.
-
-    ``slips`` maps a hint to what that slip returns for the same input.
-    """
-    got = got.detach()
-    if torch.allclose(got, expected, atol=1e-4, rtol=1e-4):
-        return None
-    for hint, slip in slips.items():
-        if torch.allclose(got, slip, atol=1e-4, rtol=1e-4, equal_nan=True):
-            return hint
-    if not torch.isfinite(got).all():
-        return "Some values are NaN or infinite. Which of your steps can overflow?"
-    right, yours = (
-        t.flatten(0, 1).flatten(1) for t in (expected.unsqueeze(2), got.unsqueeze(2))
-    )
-    worst = (yours - right).abs().sum(dim=1).argmax()
-    return (
-        f"The numbers differ: one test map should give {_numbers(right[worst])}, "
-        f"yours gives {_numbers(yours[worst])}."
-    )
+DIVIDED = "You divide by beta, but it is an inverse temperature: it multiplies scores."
+NO_BETA = "Your answer does not depend on beta: multiply the scores by it before exp."
+ALL_PIXELS = "The softmax runs over all H x W pixels of a map: flatten its axes first."
+TO_ONE = "Your weights do not sum to one: divide by their sum over the"
 
 
-def _numbers(values: Tensor) -> str:
-    text = ", ".join(f"{value:.3f}" for value in values[:3].tolist())
-    return f"[{text}, ...]" if len(values) > 3 else f"[{text}]"
+def _maps(*shape: int) -> Tensor:
+    return 2 * torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
 
 # ---- softmax over space --------------------------------------------------------------
@@ -57,45 +33,34 @@ def spatial_softmax(scores: Tensor, beta: float) -> Tensor:
 @exercise("spatial_softmax", solution=spatial_softmax, library=heatmaps.spatial_softmax)
 def _examine_spatial_softmax(fn) -> str | None:
     scores, beta = _maps(2, 3, 4, 5), 0.5
+    hot = beta * scores
+    together = hot.flatten().softmax(0).view_as(hot)
     slips = {
-        "Each row of your maps sums to one. The softmax runs over all H x W pixels "
-        "of a map: flatten the last two axes first.": torch.softmax(
-            beta * scores, dim=3
-        ),
-        "Each column of your maps sums to one. The softmax runs over all H x W pixels "
-        "of a map: flatten the last two axes first.": torch.softmax(
-            beta * scores, dim=2
-        ),
+        f"Each row of your maps sums to one. {ALL_PIXELS}": hot.softmax(3),
+        f"Each column of your maps sums to one. {ALL_PIXELS}": hot.softmax(2),
         "All your maps together sum to one. Every map of every image has a softmax of "
-        "its own: keep the axes B and K.": torch.softmax(
-            beta * scores.flatten(), dim=0
-        ).view_as(scores),
-        "You divide by beta. Here beta is the inverse of a temperature: it multiplies "
-        "the scores.": heatmaps.spatial_softmax(scores, 1 / beta),
-        "Your answer does not depend on beta: multiply the scores by it before "
-        "exp.": heatmaps.spatial_softmax(scores, 1.0),
-        "These weights are positive but do not sum to one yet: divide by their sum "
-        "over the map.": torch.exp(beta * (scores - scores.amax((2, 3), keepdim=True))),
-        "These weights are positive but do not sum to one yet: divide by their sum "
-        "over the whole map.": torch.exp(beta * scores),
+        "its own: keep the axes B and K.": together,
+        DIVIDED: heatmaps.spatial_softmax(scores, 1 / beta),
+        NO_BETA: heatmaps.spatial_softmax(scores, 1.0),
+        f"{TO_ONE} map.": (hot - hot.amax((2, 3), keepdim=True)).exp(),
+        f"{TO_ONE} whole map.": hot.exp(),
     }
-    hint = _examine(fn(scores, beta), heatmaps.spatial_softmax(scores, beta), slips)
+    hint = first_hint(fn(scores, beta), heatmaps.spatial_softmax(scores, beta), slips)
     if hint:
         return hint
-    large = fn(1000 + scores, 1.0)
-    if not torch.isfinite(large).all():
+    if not torch.isfinite(fn(1000 + scores, 1.0)).all():
         return (
             "With large scores exp overflows to infinity, and infinity / infinity is "
-            "NaN. Subtract the map's maximum from its scores first: the result is the "
-            "same."
+            "NaN. Subtract the map's maximum first: the result is the same."
         )
     uneven = scores + 1000 * torch.arange(3).view(3, 1, 1)
-    if not torch.isfinite(fn(uneven, 1.0)).all():
+    got = fn(uneven, 1.0)
+    if not torch.isfinite(got).all():
         return (
-            "One map of the batch has much higher scores than the others, and now the "
-            "others are 0 / 0. Subtract from each map its own maximum, not the batch's."
+            "One map of the batch scores much higher than the others, and now those "
+            "are 0 / 0. Subtract from each map its own maximum, not the batch's."
         )
-    return _examine(fn(uneven, 1.0), heatmaps.spatial_softmax(uneven, 1.0), {})
+    return first_hint(got, heatmaps.spatial_softmax(uneven), {})
 
 
 # ---- soft-argmax ---------------------------------------------------------------------
@@ -123,42 +88,32 @@ def _examine_soft_argmax(fn) -> str | None:
 
     columns, rows = torch.arange(width), torch.arange(height)
     x, y = pixel_grid(height, width)[0, :, 0], pixel_grid(height, width)[:, 0, 1]
-    one_axis = torch.stack(
-        [
-            torch.softmax(beta * scores.sum(2), dim=-1) @ x,
-            torch.softmax(beta * scores.sum(3), dim=-1) @ y,
-        ],
-        dim=-1,
-    )
+    across, down = ((beta * scores.sum(axis)).softmax(-1) for axis in (2, 3))
+    corners = mean(torch.linspace(-1, 1, width), torch.linspace(-1, 1, height))
     slips = {
-        "Your corner pixels sit at exactly -1 and 1. In this course -1 and 1 are the "
-        "image's edges; the centre of pixel i of n is (2 i + 1) / n - 1 (a plain "
-        "linspace(-1, 1, n) is the other convention, align_corners=True).": mean(
-            torch.linspace(-1, 1, width), torch.linspace(-1, 1, height)
-        ),
+        "Your corner pixels sit at exactly -1 and 1. Here -1 and 1 are the image's "
+        "edges, and pixel i of n has its centre at (2 i + 1) / n - 1 (linspace(-1, 1, "
+        "n) is the other convention, align_corners=True).": corners,
         "x and y are swapped: a point is (x, y) = (column, row), while a tensor is "
         "indexed [row, column].": right.flip(-1),
         "Your points are in pixels. Put the pixel centres into [-1, 1] with "
         "(2 i + 1) / n - 1.": mean(columns, rows),
         "Your points run from 0 to 2: subtract 1.": right + 1,
-        "You use the left and upper edge of each pixel, 2 i / n - 1. Its centre is "
-        "half a pixel further: (2 i + 1) / n - 1.": mean(
-            2 * columns / width - 1, 2 * rows / height - 1
-        ),
-        "Your y points up. Row 0 is the top of the image, and y points down.": right
-        * torch.tensor([1, -1]),
+        "You use the left and upper edge of each pixel; its centre is half a pixel "
+        "on: (2 i + 1) / n - 1.": mean(2 * columns / width - 1, 2 * rows / height - 1),
+        "Your y points up. Row 0 is the top, and y points down.": mean(x, -y),
         "You add the scores along one axis and take the softmax along the other. First "
-        "the softmax over all pixels, then the average.": one_axis,
-        "You divide by beta. Here beta is the inverse of a temperature: it multiplies "
-        "the scores.": heatmaps.soft_argmax(scores, 1 / beta),
-        "Your answer does not depend on beta: use spatial_softmax(scores, "
-        "beta).": heatmaps.soft_argmax(scores, 1.0),
-        "You average over the raw scores. Turn them into probabilities with "
-        "spatial_softmax(scores, beta) first.": mean(x, y, scores),
-        "You divide by the number of pixels: a weighted average with weights that sum "
-        "to one is just the sum.": right / (height * width),
+        "the softmax over all pixels, then the average.": torch.stack(
+            [across @ x, down @ y], dim=-1
+        ),
+        DIVIDED: heatmaps.soft_argmax(scores, 1 / beta),
+        NO_BETA: heatmaps.soft_argmax(scores, 1.0),
+        "You average over the raw scores. Make them probabilities first, with "
+        "spatial_softmax(scores, beta).": mean(x, y, scores),
+        "You divide by the number of pixels: with weights that sum to one, the "
+        "weighted sum is the average.": right / (height * width),
     }
-    return _examine(fn(scores, beta), right, slips)
+    return first_hint(fn(scores, beta), right, slips)
 
 
 # ---- entropy -------------------------------------------------------------------------
@@ -176,12 +131,12 @@ def _examine_entropy(fn) -> str | None:
     slips = {
         "The sign is missing: log p is negative, an entropy is not.": -right,
         "These are bits (log2). We count in nats, with the natural logarithm.": right
-        / torch.log(torch.tensor(2.0)),
-        "You take the mean over the pixels. The entropy is the sum: the p in "
-        "-p log p is the weight already.": right / 20,
+        / math.log(2),
+        "You take the mean over the pixels. The entropy is their sum: the p in -p log p "
+        "is the weight already.": right / 20,
         "You add -log p without its weight p.": -p.log().sum((2, 3)),
     }
-    hint = _examine(fn(p), right, slips)
+    hint = first_hint(fn(p), right, slips)
     if hint:
         return hint
     one = torch.zeros(1, 2, 3, 3)
@@ -191,10 +146,9 @@ def _examine_entropy(fn) -> str | None:
     if torch.isnan(got).any():
         return (
             "A map with an exact zero gives NaN: log 0 is minus infinity, and 0 times "
-            "that is NaN. Such a pixel should count 0; clamp p inside the log, or use "
-            "torch.special.entr."
+            "that is NaN. Such a pixel counts 0: clamp p inside the log."
         )
-    return _examine(got, heatmaps.entropy(one), {})
+    return first_hint(got, heatmaps.entropy(one), {})
 
 
 # ---- soft-argmax near the peak -------------------------------------------------------
@@ -215,52 +169,43 @@ def _examine_local_soft_argmax(fn) -> str | None:
     decoys = torch.tensor([[[2.0, 2.0], [11.0, 1.0]], [[1.0, 7.0], [4.0, 7.0]]])
     scores = 5 * heatmaps.gaussian_maps(from_pixels(pixels, size), size, 1.5)
     scores = scores + 4 * heatmaps.gaussian_maps(from_pixels(decoys, size), size, 1.5)
-    right = local_soft_argmax(scores, beta, radius)
-
-    grid = pixel_grid(*size)
-    centre = heatmaps.hard_argmax(scores)
+    right, peak = local_soft_argmax(scores, beta, radius), heatmaps.hard_argmax(scores)
+    everywhere = heatmaps.soft_argmax(scores, beta)
 
     def inside(middle: Tensor, reach: int = radius) -> Tensor:
-        step = to_pixels(grid, size) - to_pixels(middle, size)[:, :, None, None]
+        middle = to_pixels(middle, size)[:, :, None, None]
+        step = to_pixels(pixel_grid(*size), size) - middle
         return (step.abs() < reach + 0.5).all(dim=-1)
 
     def within(mask: Tensor) -> Tensor:
         return heatmaps.soft_argmax(scores.masked_fill(~mask, -torch.inf), beta)
 
-    everywhere = heatmaps.soft_argmax(scores, beta)
-    cut = heatmaps.spatial_softmax(scores, beta) * inside(centre)
-    window = 2 * radius + 1
-    relative = to_pixels(right, size) - to_pixels(centre, size)
+    cut = heatmaps.spatial_softmax(scores, beta) * inside(peak)
+    step = to_pixels(right, size) - to_pixels(peak, size)
     slips = {
         "You average over the whole map, so the second peak still pulls. Keep only the "
         "pixels within `radius` of the highest one.": everywhere,
-        "This is the plain argmax. Average the pixels around it.": centre,
+        "This is the plain argmax. Average the pixels around it.": peak,
         "Your window lies around the soft-argmax of the whole map, which may be on no "
         "peak at all. Put it around hard_argmax(scores).": within(inside(everywhere)),
         "After cutting, the weights no longer sum to one, which pulls the point to the "
-        "image's centre. Divide by what is left, or cut before the "
-        "softmax.": heatmaps.expected_points(cut),
-        "You set the scores outside the window to 0, but exp(0) is 1: those pixels "
-        "still count. Set them to -torch.inf.": heatmaps.soft_argmax(
-            scores * inside(centre), beta
-        ),
+        "centre. Cut before the softmax.": heatmaps.expected_points(cut),
+        "You set the scores outside to 0, but exp(0) is 1: those pixels still count. "
+        "Set them to -torch.inf.": heatmaps.soft_argmax(scores * inside(peak), beta),
         "Your point is measured inside the window. Add the window's own place in the "
-        "image.": from_pixels(relative + radius, (window, window)),
+        "image.": from_pixels(step + radius, (2 * radius + 1,) * 2),
         "Your point is the step away from the highest pixel. Add that pixel's "
-        "position.": right - centre,
+        "position.": right - peak,
         "Your window is too small: the radius counts pixels on each side, so the "
-        "window is 2 radius + 1 wide.": within(inside(centre, radius - 1)),
+        "window is 2 radius + 1 wide.": within(inside(peak, radius - 1)),
         "x and y are swapped: a point is (x, y) = (column, row).": right.flip(-1),
     }
-    hint = _examine(fn(scores, beta, radius), right, slips)
-    if hint:
-        return hint
     corner = torch.zeros(1, 1, *size)
     corner[0, 0, 0, -1] = 3.0
-    got = fn(corner, 1.0, radius)
-    if _examine(got, local_soft_argmax(corner, 1.0, radius), {}):
-        return (
-            "It is right inside the map, but not at the border: there the window has "
-            "to be cut off, not moved and not continued on the other side."
-        )
-    return None
+    at_border = "Right inside the map, but not at the border: there the window is cut "
+    return first_hint(fn(scores, beta, radius), right, slips) or first_hint(
+        fn(corner, 1.0, radius),
+        local_soft_argmax(corner, 1.0, radius),
+        {},
+        at_border + "off, not moved and not continued on the other side",
+    )

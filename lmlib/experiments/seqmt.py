@@ -26,7 +26,7 @@ SHIPPED = {
 def shapes_run(setting: str, seed: int) -> dict:
     """Train on Shapes from class labels alone and measure where the two maps went.
 
-    ``class-only``: the class preset for 2,000 steps. ``plain-start``: the same from plain
+    ``class-only``: the class preset for 2,000 steps. ``plain-start``: the same from
     random weights (see ``SeqMt``). ``long``: the class preset for 6,000 steps of twice
     the batch. ``shuffled-labels``: the negative control of long, in which every image
     carries another image's label.
@@ -87,8 +87,7 @@ def run_file(experiment: str, setting: str, seed: int):
 
 
 def shuffled_labels(scene, indices: range, seed: int):
-    """``prepare`` for ``fit``: every image gets another image's label, always the
-    same."""
+    """``prepare`` for ``fit``: every image gets another one's label, for good."""
     import torch
 
     labels = scene.batch(indices)["label"]

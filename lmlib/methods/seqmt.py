@@ -65,8 +65,7 @@ class SeqMtConfig:
 
     @classmethod
     def shapes(cls) -> "SeqMtConfig":
-        """Section 4.1: six 7x7 convolutions of 16 maps, 1x1x16, 1x1x2; FC 40, 2; beta
-        1."""
+        """Section 4.1: six 7x7 convolutions of 16 maps, 1x1x16, 1x1x2; FC 40, 2."""
         return cls(
             size=60,
             landmarks=2,
@@ -83,8 +82,8 @@ class SeqMtConfig:
     def shapes_class(cls) -> "SeqMtConfig":
         """Ours, for a classroom: finds the shapes within a minute on two cores.
 
-        The paper's idea at 32 px with four 5x5 convolutions of 8 maps: 40 times
-        cheaper.
+        The paper's idea at 32 px with four 5x5 convolutions of 8 maps: a 40th of the
+        multiplications.
         """
         return cls(
             size=32,
@@ -119,8 +118,7 @@ class SeqMtConfig:
 
 
 class SeqMt(nn.Module):
-    """Seq-MT. ``beta`` and ``weights`` are plain attributes: turn them while it
-    trains."""
+    """Seq-MT. ``beta`` and ``weights`` are plain attributes, to turn in training."""
 
     def __init__(self, config: SeqMtConfig):
         super().__init__()
@@ -163,8 +161,7 @@ class SeqMt(nn.Module):
         return soft_argmax(self.scores(images), self.beta)
 
     def classify(self, points: Tensor) -> Tensor:
-        """Class logits ``(B, classes)`` from landmarks ``(B, K, 2)`` and nothing
-        else."""
+        """Class logits ``(B, classes)`` from landmarks ``(B, K, 2)`` alone."""
         return self.classifier(points.flatten(1))
 
     def class_logits(self, images: Tensor) -> Tensor:

@@ -55,8 +55,7 @@ def between(u: Tensor, low: float, high: float) -> Tensor:
 
 
 def rotation(angle: Tensor) -> Tensor:
-    """Rotation matrices ``(..., 2, 2)``; a positive angle is clockwise, as y points
-    down."""
+    """Rotation matrices ``(..., 2, 2)``; positive is clockwise, as y points down."""
     cos, sin = torch.cos(angle), torch.sin(angle)
     return torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)
 
@@ -126,8 +125,7 @@ class Canvas:
 
 
 def over(image: Tensor, colour: Tensor | float, coverage: Tensor) -> Tensor:
-    """Paint ``colour`` ``(B, C)`` or a number on ``image`` ``(B, C, H, W)``, in
-    place."""
+    """Paint ``colour`` ``(B, C)`` or a number on ``(B, C, H, W)``, in place."""
     if isinstance(colour, Tensor):
         colour = colour[:, :, None, None]
     return image.lerp_(torch.zeros_like(image) + colour, coverage.unsqueeze(1))
