@@ -29,7 +29,7 @@ def shapes_run(setting: str, seed: int) -> dict:
     ``class-only``: the class preset for 2,000 steps. ``plain-start``: the same from
     random weights (see ``SeqMt``). ``long``: the class preset for 6,000 steps of twice
     the batch. ``shuffled-labels``: the negative control of long, in which every image
-    carries another image's label.
+    carries another image's label. ``paper-network``: the paper's own layers at 60 pixels.
     """
     import torch
 
@@ -37,7 +37,8 @@ def shapes_run(setting: str, seed: int) -> dict:
     from lmlib.scenes import Shapes
     from lmlib.training import constant_then_decay, fit, save_checkpoint
 
-    config = SeqMtConfig.shapes_class()
+    paper = setting == "paper-network"
+    config = SeqMtConfig.shapes() if paper else SeqMtConfig.shapes_class()
     if setting == "plain-start":
         config = replace(config, start="plain")
     if setting in ("long", "shuffled-labels"):
@@ -151,6 +152,7 @@ def measure_shapes(method, scene, indices: range) -> dict[str, float]:
 
 def shapes_runs() -> list[Run]:
     seeds = {"class-only": 5, "plain-start": 5, "long": 3, "shuffled-labels": 3}
+    seeds["paper-network"] = 1  # 15 minutes or more on one core
     return [
         Run(
             "seqmt-shapes",
