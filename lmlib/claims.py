@@ -14,23 +14,12 @@ import json
 import operator
 import re
 import tomllib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from lmlib.results import (
-    check_fields,
-    from_record,
-    read_rows,
-    repository_root,
-    summarise,
-)
+from lmlib.results import build, check_fields, read_rows, repository_root, summarise
 
-OPERATORS = {
-    ">=": operator.ge,
-    "<=": operator.le,
-    ">": operator.gt,
-    "<": operator.lt,
-}
+OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 BUDGETS = ("full", "class")  # best first; quick rows are for tests and judge nothing
 
 
@@ -66,15 +55,13 @@ class Comparison:
         """Its terms without the plain numbers."""
         return [t for t in (self.left, self.right) if t.setting is not None]
 
-    def controls(self, twins: dict[str, str]) -> list["Comparison"]:
-        """The same comparison on the twins of its settings; [] if it has none."""
-        if not any(term.setting in twins for term in self.measured()):
-            return []
+    def replaced(self, twins: dict[str, str]) -> "Comparison":
+        """The same comparison on the control's settings."""
+        terms = (self.left, self.right)
         left, right = (
-            Term(t.factor, twins.get(t.setting, t.setting), t.metric)
-            for t in (self.left, self.right)
+            replace(t, setting=twins.get(t.setting, t.setting)) for t in terms
         )
-        return [Comparison(left, self.op, right)]
+        return Comparison(left, self.op, right)
 
 
 @dataclass(frozen=True)
@@ -106,26 +93,40 @@ class Claim:
         if self.seeds < 1:
             raise ValueError(f"seeds must be at least 1, got {self.seeds}")
         for comparison in self.tests + self.direction:
+            where = f" in {str(comparison)!r}; ours has"
             for term in comparison.measured():
-                where = f"in {str(comparison)!r}; ours has"
-                _check_in("setting", term.setting, self.settings, where)
-                _check_in("metric", term.metric, self.metrics, where)
+                _check_in("unknown setting", term.setting, self.settings, where)
+                _check_in("unknown metric", term.metric, self.metrics, where)
         for setting in [*self.replace, *self.replace.values()]:
-            _check_in("setting", setting, self.settings, "in control; ours has")
+            _check_in("unknown setting", setting, self.settings, "; ours has")
         for name in ("tests", "direction"):
             group = getattr(self, name)
-            if group and not any(c.controls(self.replace) for c in group):
+            if group and not self.controls(group):
                 raise ValueError(f"the control touches no {name}: it controls nothing")
 
+    def controls(self, comparisons: list[Comparison]) -> list[Comparison]:
+        """Those that name a setting with a broken twin, on the twin's rows."""
+        pairs = [(c, c.replaced(self.replace)) for c in comparisons]
+        return [control for c, control in pairs if control != c]
 
-def _check_in(what: str, name: str, known, where: str) -> None:
+    def comparisons(self) -> dict[str, list[Comparison]]:
+        """All that is compared, by kind."""
+        return {
+            "test": self.tests,
+            "direction": self.direction,
+            "control": self.controls(self.tests),
+            "control of direction": self.controls(self.direction),
+        }
+
+
+def _check_in(problem: str, name: str, known, where: str) -> None:
     if name not in known:
-        raise ValueError(f"unknown {what} {name!r} {where} {sorted(known)}")
+        raise ValueError(f"{problem} {name!r}{where} {sorted(known)}")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One comparison with its numbers. ``kind``: test, direction or control."""
+    """One comparison with its numbers. ``kind``: a key of ``Claim.comparisons``."""
 
     kind: str
     comparison: str
@@ -144,17 +145,13 @@ class Verdict:
 
     def as_dict(self) -> dict:
         """Ready for JSON: an unknown deviation is null, not NaN."""
-        keep = ("id", "paper", "statement", "source", "published", "experiment", "note")
-        return {name: getattr(self.claim, name) for name in keep} | {
-            "verdict": self.verdict,
-            "reason": self.reason,
-            "budget": self.budget,
-            "measured": [
-                {k: None if v != v else v for k, v in row.items()}
-                for row in self.measured
-            ],
-            "outcomes": [asdict(outcome) for outcome in self.outcomes],
-        }
+        record = asdict(self)
+        for row in record["measured"]:
+            row |= {name: None for name, value in row.items() if value != value}
+        claim = record.pop("claim")
+        for name in ("tests", "direction"):
+            claim[name] = [str(c) for c in getattr(self.claim, name)]
+        return claim | record
 
 
 # --- reading the register -------------------------------------------------------------
@@ -227,7 +224,7 @@ def _claim(entry: dict) -> Claim:
     for name in ("tests", "direction"):
         if isinstance(record.get(name), list):
             record[name] = [parse_comparison(str(text)) for text in record[name]]
-    return from_record(Claim, record)
+    return build(Claim, record)
 
 
 def _check_known(claim: Claim, tables: dict) -> None:
@@ -235,22 +232,17 @@ def _check_known(claim: Claim, tables: dict) -> None:
 
     A run that does not declare its metrics may measure any.
     """
-    measured: dict[str, dict[str, set[str]]] = {}  # experiment -> setting -> metrics
-    for run in (run for table in tables.values() for run in table.runs()):
-        settings = measured.setdefault(run.experiment, {})
-        settings.setdefault(run.setting, set()).update(run.metrics)
-    _check_in("experiment", claim.experiment, measured, "; the tables run")
-    settings = measured[claim.experiment]
+    name, runs = claim.experiment, [r for t in tables.values() for r in t.runs()]
+    experiments = {run.experiment for run in runs}
+    _check_in("unknown experiment", name, experiments, "; the tables run")
+    metrics = {run.setting: run.metrics for run in runs if run.experiment == name}
     for setting in claim.settings:
-        if setting not in settings:
-            raise ValueError(
-                f"no table runs setting {setting!r} of {claim.experiment}; "
-                f"they run {sorted(settings)}"
-            )
+        where = f" of {name}; they run"
+        _check_in("no table runs setting", setting, metrics, where)
     for setting in claim.settings:
-        where = f": {claim.experiment}/{setting} measures"
-        for metric in claim.metrics if settings[setting] else ():
-            _check_in("metric", metric, settings[setting], where)
+        for metric in claim.metrics if metrics[setting] else ():
+            where = f": {name}/{setting} measures"
+            _check_in("unknown metric", metric, metrics[setting], where)
 
 
 # --- judging --------------------------------------------------------------------------
@@ -264,8 +256,9 @@ def judge(claim: Claim, folder: Path | None = None) -> Verdict:
     """
     rows = read_rows(claim.experiment, folder, setting=claim.settings)
     rows = [row for row in rows if row.metric in claim.metrics]
-    controls = [k for c in claim.tests for k in c.controls(claim.replace)]
-    needed = [t for c in claim.tests + claim.direction + controls for t in c.measured()]
+    needed = [
+        t for cs in claim.comparisons().values() for c in cs for t in c.measured()
+    ]
     for budget in BUDGETS:
         chosen = [row for row in rows if row.budget == budget]
         measured = summarise(chosen, by=("setting", "metric"))
@@ -274,12 +267,8 @@ def judge(claim: Claim, folder: Path | None = None) -> Verdict:
         if min(have) >= claim.seeds:
             return _judge(claim, measured, budget)
     term, n = next((t, n) for t, n in zip(needed, have, strict=True) if n < claim.seeds)
-    return Verdict(
-        claim,
-        "not tested",
-        f"{claim.experiment}/{term.setting} needs {claim.seeds} seed(s) of "
-        f"{term.metric}, has {n}",
-    )
+    needs = f"needs {claim.seeds} seed(s) of {term.metric}, has {n}"
+    return Verdict(claim, "not tested", f"{claim.experiment}/{term.setting} {needs}")
 
 
 def _judge(claim: Claim, measured: list[dict], budget: str) -> Verdict:
@@ -288,39 +277,30 @@ def _judge(claim: Claim, measured: list[dict], budget: str) -> Verdict:
     def value(term: Term) -> float:
         return term.factor * (mean[term.setting, term.metric] if term.setting else 1)
 
-    def outcomes(kind: str, comparisons: list[Comparison]) -> list[Outcome]:
-        found = []
-        for c in comparisons:
-            left, right = value(c.left), value(c.right)
-            numbers = f"{left:.4g} {c.op} {right:.4g}"
-            holds = bool(OPERATORS[c.op](left, right))
-            found.append(Outcome(kind, str(c), numbers, holds))
-        return found
+    def outcome(kind: str, c: Comparison) -> Outcome:
+        left, right = value(c.left), value(c.right)
+        holds = bool(OPERATORS[c.op](left, right))
+        return Outcome(kind, str(c), f"{left:.4g} {c.op} {right:.4g}", holds)
 
-    def control(kind: str, comparisons: list[Comparison]) -> list[Outcome]:
-        twins = [k for c in comparisons for k in c.controls(claim.replace)]
-        return outcomes(kind, twins)
+    def failing(outcomes: list[Outcome]) -> str:
+        return "fails " + "; ".join(o.numbers for o in outcomes if not o.holds)
 
-    def failing(group: list[Outcome]) -> str:
-        return "fails " + "; ".join(o.numbers for o in group if not o.holds)
-
-    tests = outcomes("test", claim.tests)
-    direction = outcomes("direction", claim.direction)
-    controls = control("control", claim.tests)
+    groups = claim.comparisons().items()
+    outcomes = [[outcome(kind, c) for c in group] for kind, group in groups]
+    tests, direction, controls, weak_controls = outcomes
     if all(o.holds for o in tests):
         verdict, reason = "reproduced", "all tests hold, and the control fails them"
     elif direction and all(o.holds for o in direction):
         verdict, reason = "direction only", failing(tests)
-        controls += control("control of direction", claim.direction)
+        controls += weak_controls
     else:
         verdict, reason = "not reproduced", failing(direction or tests)
     passing = [o.comparison for o in controls if o.holds]
     if passing and verdict != "not reproduced":
         verdict = "not reproduced"
         reason = "the control passes too: " + "; ".join(passing)
-    return Verdict(
-        claim, verdict, reason, measured, tests + direction + controls, budget
-    )
+    shown = tests + direction + controls
+    return Verdict(claim, verdict, reason, measured, shown, budget)
 
 
 def judge_all(
@@ -404,11 +384,12 @@ def render(source: str, verdicts: list[Verdict], name: str = "text") -> str:
         raise ValueError(f"{name}: a claims:begin without its claims:end")
 
     def fill(match: re.Match) -> str:
-        words, chosen = set(match[2].split()), verdicts
-        if words:
-            chosen = [v for v in verdicts if {v.claim.id, v.claim.paper} & words]
-        for word in words.difference(*((v.claim.id, v.claim.paper) for v in chosen)):
+        only = set(match[2].split())
+        unknown = only.difference(*((v.claim.id, v.claim.paper) for v in verdicts))
+        if unknown:
+            word = sorted(unknown)[0]
             raise ValueError(f"{name}: claims:begin names unknown claim {word!r}")
+        chosen = [v for v in verdicts if not only or {v.claim.id, v.claim.paper} & only]
         return f"{match[1]}{markdown(chosen)}\n<!-- claims:end -->"
 
     return _BLOCK.sub(fill, source)

@@ -35,18 +35,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--traceback", action="store_true", help="show where an error came from"
     )
-    commands = parser.add_subparsers(
-        dest="command", required=True, metavar="COMMAND", parser_class=_Parser
-    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     add = commands.add_parser("doctor", help="is this machine ready, and what mends it")
     add.set_defaults(function=_doctor)
 
-    add = commands.add_parser(
-        "reproduce",
-        help="make the result rows of a table; stop and resume at will",
-        description="Do the runs of TABLE that have no rows yet, one by one.",
-    )
+    about = "do the runs of a table that have no rows yet; stop and resume at will"
+    add = commands.add_parser("reproduce", help=about, description=about)
     add.add_argument("table", nargs="?", help="name of the table; see --list")
     add.add_argument("--list", action="store_true", help="tables and their progress")
     add.add_argument("--seeds", type=_seeds, help="only these seeds, such as 0,1,2")
@@ -57,17 +52,11 @@ def _parser() -> argparse.ArgumentParser:
     form = add.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="machine-readable")
     form.add_argument("--markdown", action="store_true", help="as a Markdown table")
-    form.add_argument(
-        "--check",
-        nargs="*",
-        type=Path,
-        metavar="FILE",
-        help="exit 1 if a claims block in these files disagrees with the rows "
-        "(default: every Markdown file and notebook that holds one)",
-    )
-    form.add_argument(
-        "--write", nargs="*", type=Path, metavar="FILE", help="update those blocks"
-    )
+    files = {"nargs": "*", "type": Path, "metavar": "FILE"}
+    about = "exit 1 if a claims block in these files disagrees with the rows "
+    about += "(default: every Markdown file and notebook that holds one)"
+    form.add_argument("--check", help=about, **files)
+    form.add_argument("--write", help="update those blocks", **files)
     add.set_defaults(function=_claims)
     return parser
 
@@ -95,29 +84,26 @@ def _reproduce(arguments) -> int:
     if arguments.list:
         for table in tables.values():
             runs = table.runs()
-            done = len(runs) - len(missing_runs(runs))
-            progress = f"{done}/{len(runs)} runs done ({budget})"
-            print(f"{table.name}  {progress}  {table.description}")
+            done = f"{len(runs) - len(missing_runs(runs))}/{len(runs)} runs done"
+            print(f"{table.name}  {done} ({budget})  {table.description}")
         return 0
-    if arguments.table is None:
-        raise ValueError("name a table; `lmlib reproduce --list` shows them")
     if arguments.table not in tables:
         raise ValueError(
-            f"no table {arguments.table!r}; choose from {', '.join(tables)}"
+            f"no table {arguments.table!r}; choose from {', '.join(tables)} "
+            "(`lmlib reproduce --list` describes them)"
         )
     runs = tables[arguments.table].runs()
-    if arguments.seeds is not None:
-        known = sorted({run.seed for run in runs})
-        strangers = sorted(set(arguments.seeds) - set(known))
-        if strangers:
-            raise ValueError(
-                f"{arguments.table} has no seed {strangers[0]}; its seeds are {known}"
-            )
-        runs = [run for run in runs if run.seed in arguments.seeds]
+    seeds = {run.seed for run in runs}
+    wanted = seeds if arguments.seeds is None else set(arguments.seeds)
+    for seed in sorted(wanted - seeds):
+        raise ValueError(
+            f"{arguments.table} has no seed {seed}; its seeds are {sorted(seeds)}"
+        )
+    runs = [run for run in runs if run.seed in wanted]
     rows = run_missing(runs)
     for row in rows:
-        run = f"{row.experiment}/{row.setting} seed {row.seed}"
-        print(f"{run}: {row.metric} {row.value:g}")
+        where = f"{row.experiment}/{row.setting} seed {row.seed}"
+        print(f"{where}: {row.metric} {row.value:g}")
     fresh = len({(row.experiment, row.setting, row.seed) for row in rows})
     print(f"{len(runs)} runs done, {fresh} of them now ({budget})")
     return 0
@@ -128,26 +114,21 @@ def _claims(arguments) -> int:
     from lmlib.results import repository_root
 
     verdicts = claims.judge_all(tables=_tables())
-    if arguments.json:
-        print(json.dumps([v.as_dict() for v in verdicts], indent=2, ensure_ascii=False))
-        return 0
-    if arguments.markdown:
-        print(claims.markdown(verdicts))
-        return 0
-    if arguments.check is None and arguments.write is None:
-        print(claims.text(verdicts))
-        return 0
-    paths = arguments.check or arguments.write
-    paths = paths or claims.files_with_blocks(repository_root())
-    write = arguments.write is not None
-    stale = claims.stale_blocks(paths, verdicts, write=write)
-    for path in stale:
-        print(f"updated {path}" if write else f"{path} disagrees with the rows")
-    if stale and not write:
-        print("`lmlib claims --write` brings them up to date")
-        return 1
-    if not stale:
+    if arguments.check is not None or arguments.write is not None:
+        write = arguments.write is not None
+        paths = arguments.check or arguments.write
+        paths = paths or claims.files_with_blocks(repository_root())
+        stale = claims.stale_blocks(paths, verdicts, write=write)
+        for path in stale:
+            print(f"updated {path}" if write else f"{path} disagrees with the rows")
+        if stale and not write:
+            print("`lmlib claims --write` brings them up to date")
+            return 1
         print(f"{len(paths)} file(s) agree with the rows")
+    elif arguments.json:
+        print(json.dumps([v.as_dict() for v in verdicts], indent=2, ensure_ascii=False))
+    else:
+        print((claims.markdown if arguments.markdown else claims.text)(verdicts))
     return 0
 
 
@@ -158,11 +139,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return arguments.function(arguments)
     except KeyboardInterrupt:
-        again = " ".join(["lmlib", *given])
-        print(
-            f"\nlmlib: stopped; finished rows are kept. Resume with: {again}",
-            file=sys.stderr,
-        )
+        kept = "lmlib: stopped; finished rows are kept. Resume with: lmlib"
+        print(f"\n{kept} {' '.join(given)}", file=sys.stderr)
         return 130
     except (ValueError, OSError, RuntimeError) as error:  # TrainingError is the last
         if arguments.traceback:

@@ -99,9 +99,7 @@ def show(fig: Figure | Image.Image, alt: str) -> None:
     display(bundle, metadata={"image/png": about}, raw=True)
 
 
-# --------------------------------------------------------------------------------------
-# Images, maps, landmarks
-# --------------------------------------------------------------------------------------
+# -- Images, maps, landmarks -----------------------------------------------------------
 
 
 def to_numpy(values) -> np.ndarray:
@@ -182,13 +180,11 @@ def draw_points(
     return ax
 
 
-# --------------------------------------------------------------------------------------
-# Source and tables
-# --------------------------------------------------------------------------------------
+# -- Source and tables -----------------------------------------------------------------
 
 
-def source_place(obj) -> tuple[str, int, str]:
-    """File (relative to the repository), first line and text of a function or class."""
+def show_source(obj, collapsed: bool = False) -> None:
+    """Display the highlighted source of a function or class with its file and line."""
     obj = inspect.unwrap(getattr(obj, "__func__", obj))
     try:
         lines, first = inspect.getsourcelines(obj)
@@ -200,18 +196,13 @@ def source_place(obj) -> tuple[str, int, str]:
         ) from error
     root = Path(__file__).resolve().parents[1]
     file = file.relative_to(root) if file.is_relative_to(root) else file
-    return file.as_posix(), max(first, 1), inspect.cleandoc("\n" + "".join(lines))
-
-
-def show_source(obj, collapsed: bool = False) -> None:
-    """Display the highlighted source of a function or class with its file and line."""
-    file, line, text = source_place(obj)
-    place = f"{file}:{line}"
+    place = f"{file.as_posix()}:{max(first, 1)}"
+    text = inspect.cleandoc("\n" + "".join(lines))
     fence = "~~~~~~"  # longer than any fence inside a docstring
-    markdown = f"`{place}`\n\n{fence}python\n{text.rstrip()}\n{fence}\n"
+    code = f"{fence}python\n{text.rstrip()}\n{fence}\n"
+    markdown = f"`{place}`\n\n{code}"
     if collapsed:
         summary = f"<summary><code>{html.escape(place)}</code></summary>"
-        _, _, code = markdown.partition("\n\n")
         markdown = f"<details>{summary}\n\n{code}\n</details>"
     display({"text/markdown": markdown, "text/plain": f"# {place}\n{text}"}, raw=True)
 

@@ -55,7 +55,7 @@ def check_fields(record) -> None:
             raise ValueError(f"{f.name} must be {expected}, got {value!r}")
 
 
-def from_record(kind: type, record: dict):
+def build(kind: type, record: dict):
     """``kind(**record)``; ValueError for a field that is missing or unknown."""
     for f in fields(kind):
         needed = f.default is MISSING and f.default_factory is MISSING
@@ -122,7 +122,7 @@ def _parse(line: bytes) -> Row:
         raise ValueError(f"not a JSON object ({error})") from None
     if not isinstance(record, dict):
         raise ValueError("not a JSON object")
-    return from_record(Row, record)
+    return build(Row, record)
 
 
 def read_rows(experiment: str, folder: Path | None = None, **filters) -> list[Row]:
@@ -256,15 +256,11 @@ def environment() -> dict:
 
     if torch.cuda.is_available():
         device = torch.cuda.get_device_name()
-    elif torch.backends.mps.is_available():
-        device = f"mps ({_processor()})"
     else:
-        device = f"cpu ({_processor()}, {torch.get_num_threads()} threads)"
-    versions = {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-    }
+        kind = "mps" if torch.backends.mps.is_available() else "cpu"
+        device = f"{kind} ({_processor()}, {torch.get_num_threads()} threads)"
+    versions = {"python": platform.python_version()}
+    versions |= {"torch": torch.__version__, "numpy": numpy.__version__}
     return {"device": device, "versions": versions, "commit": _commit()}
 
 
@@ -329,14 +325,13 @@ def missing_runs(runs: list[Run], folder: Path | None = None) -> list[Run]:
     done: dict[tuple, set[str]] = {}
     for experiment in {run.experiment for run in runs}:
         for row in read_rows(experiment, folder, budget=current_budget()):
-            key = (row.experiment, row.setting, row.seed)
-            done.setdefault(key, set()).add(row.metric)
-
-    def is_done(run: Run) -> bool:
-        have = done.get((run.experiment, run.setting, run.seed))
-        return have is not None and have.issuperset(run.metrics)
-
-    return [run for run in runs if not is_done(run)]
+            done.setdefault((experiment, row.setting, row.seed), set()).add(row.metric)
+    have = [done.get((run.experiment, run.setting, run.seed)) for run in runs]
+    return [
+        run
+        for run, metrics in zip(runs, have, strict=True)
+        if not metrics or not metrics.issuperset(run.metrics)
+    ]
 
 
 def run_missing(

@@ -258,9 +258,8 @@ def test_the_doctor_looks_at_everything_and_mends_what_is_missing():
         "device",
         "threads",
         "memory",
-        "disk",
     }
-    assert names >= {"JupyterLab", "sliders", "dragging", "kernel", "git", "browser"}
+    assert names >= {"JupyterLab", "sliders", "dragging", "kernel", "git"}
     for check in checks:
         assert check.found
         assert (check.state == "ok") == (check.mend == ""), check
@@ -339,8 +338,8 @@ def test_the_doctor_speaks_when_torch_is_broken(monkeypatch, capsys):
 
 def test_notes_alone_do_not_fail_the_doctor(monkeypatch, capsys):
     monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
-    checks = [doctor.check_git(), doctor.check_browser()]
-    assert [c.state for c in checks] == ["note", "note"]
+    checks = [doctor.check_git()]
+    assert [c.state for c in checks] == ["note"]
     assert all(check.mend for check in checks)
     monkeypatch.setattr(doctor, "examine", lambda: checks)
     assert run("doctor") == 0

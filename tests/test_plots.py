@@ -85,6 +85,19 @@ def test_a_point_is_drawn_on_the_pixel_it_names():
     assert abs(column + 0.5 - x) < 1 and abs(200 - row - 0.5 - y) < 1
 
 
+def test_pixels_are_square_and_a_notebook_may_still_choose():
+    fig, axes = plots.figure(8, 3, cols=3)
+    wide = torch.zeros(3, 40, 80)
+    plots.draw_image(axes[0], wide)
+    plots.draw_heatmap(axes[1], torch.zeros(10, 10), image=wide)  # a coarse square map
+    plots.draw_heatmap(axes[2], torch.zeros(40, 80))
+    axes[2].set_aspect(1)
+    plots.pixels(fig)
+    boxes = [ax.get_window_extent() for ax in axes]
+    shapes = [box.height / box.width for box in boxes]
+    assert shapes == pytest.approx([0.5, 0.5, 1.0])
+
+
 def test_landmarks_differ_in_colour_and_in_shape():
     looks = {(plots.colour(k), plots.marker(k)) for k in range(70)}
     assert len(looks) == 70

@@ -11,9 +11,9 @@ see), the library's version, and an ``examine`` function that returns a hint or 
         if far_from(fn(flat), centre):
             return "on a flat map the answer is the image's centre"
 
-``examine`` may call ``fn`` freely: exceptions in the student's code, a missing result,
-a wrong type, shape or dtype and changed inputs become hints before it sees them. For
-that, ``fn`` and the library's version must take the same arguments.
+``examine`` may call ``fn`` freely: exceptions, a missing result, a wrong type, shape or
+dtype and changed inputs become hints before it sees them. So the library's version must
+take the same arguments as ``fn``.
 """
 
 import importlib
@@ -119,15 +119,14 @@ def solution(name: str) -> None:
     print(f"PASS  {name}: the solution above passes the same check.")
 
 
-# --------------------------------------------------------------------------------------
-# The guard between the examination and the student's code
-# --------------------------------------------------------------------------------------
+# -- the guard between the examination and the student's code --------------------------
 
 
 def _guarded(task: Exercise, fn: Callable) -> Callable:
     def call(*args, **kwargs):
         _check_signature(task, fn, args, kwargs)
-        mine, theirs = _copy((args, kwargs)), _copy((args, kwargs))
+        given = (args, kwargs)
+        mine, theirs = _copy(given), _copy(given)
         try:
             got = fn(*theirs[0], **theirs[1])
         except NotImplementedError:
@@ -136,11 +135,8 @@ def _guarded(task: Exercise, fn: Callable) -> Callable:
             raise _Hint(_failure(fn, error)) from None
         if got is None or got is Ellipsis:
             raise _NotDone
-        expected = task.library(*mine[0], **mine[1])
-        problem = _compare(got, expected, "the result")
-        if problem:
-            raise _Hint(problem)
-        if not _same((args, kwargs), theirs):
+        _compare(got, task.library(*mine[0], **mine[1]), "the result")
+        if not _same(given, theirs):
             raise _Hint(
                 "it changes its input in place; work on a new tensor "
                 "(x = x * 2 instead of x *= 2)"
@@ -178,45 +174,44 @@ def _failure(fn: Callable, error: Exception) -> str:
 def _describe(value) -> str:
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
-    if isinstance(value, tuple | list):
-        return f"a {type(value).__name__} of length {len(value)}"
     name = type(value).__name__
+    if isinstance(value, tuple | list):
+        return f"a {name} of length {len(value)}"
+    if isinstance(value, dict):
+        return f"a dict of {sorted(map(str, value))}"
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
-def _compare(got, expected, what: str) -> str | None:
-    """First difference in kind, shape or dtype; values are the examination's."""
+def _compare(got, expected, what: str) -> None:
+    """Hint at the first difference in kind, shape or dtype; values come later."""
+    wanted, inside = _describe(expected), ()
     if isinstance(expected, Tensor):
-        if not isinstance(got, Tensor) or got.shape != expected.shape:
-            return f"{what} is {_describe(got)}, expected {_describe(expected)}"
-        if got.dtype != expected.dtype:
-            return f"{what} has dtype {got.dtype}, expected {expected.dtype}"
-        if expected.requires_grad and not got.requires_grad:
-            return (
-                f"no gradient flows back from {what}: an argmax, .item(), .detach() or "
-                "a comparison on the way cuts it off"
-            )
+        alike = isinstance(got, Tensor) and got.shape == expected.shape
     elif isinstance(expected, tuple | list):
-        if not isinstance(got, tuple | list) or len(got) != len(expected):
-            return f"{what} is {_describe(got)}, expected {_describe(expected)}"
-        return _first_problem(
-            (got[i], expected[i], f"{what}[{i}]") for i in range(len(expected))
-        )
+        alike = isinstance(got, tuple | list) and len(got) == len(expected)
+        inside = range(len(expected))
     elif isinstance(expected, dict):
-        if not isinstance(got, dict) or set(got) != set(expected):
-            keys = sorted(map(str, got)) if isinstance(got, dict) else _describe(got)
-            return f"{what} is {keys}, expected a dict of {sorted(map(str, expected))}"
-        return _first_problem((got[k], expected[k], f"{what}[{k!r}]") for k in expected)
+        alike = isinstance(got, dict) and set(got) == set(expected)
+        inside = expected
     elif isinstance(expected, Number) and not isinstance(expected, bool):
         # A tensor with one number is as good as the number.
-        single = isinstance(got, Tensor) and got.numel() == 1
-        if not single and not isinstance(got, Number):
-            return f"{what} is {_describe(got)}, expected a number"
-    return None
-
-
-def _first_problem(parts) -> str | None:
-    return next(filter(None, (_compare(*part) for part in parts)), None)
+        one = isinstance(got, Tensor) and got.numel() == 1
+        alike, wanted = one or isinstance(got, Number), "a number"
+    else:
+        return
+    if not alike:
+        raise _Hint(f"{what} is {_describe(got)}, expected {wanted}")
+    for key in inside:
+        _compare(got[key], expected[key], f"{what}[{key!r}]")
+    if not isinstance(expected, Tensor):
+        return
+    if got.dtype != expected.dtype:
+        raise _Hint(f"{what} has dtype {got.dtype}, expected {expected.dtype}")
+    if expected.requires_grad and not got.requires_grad:
+        raise _Hint(
+            f"no gradient flows back from {what}: an argmax, .item(), .detach() or a "
+            "comparison on the way cuts it off"
+        )
 
 
 def _copy(value):

@@ -1,4 +1,4 @@
-"""Exercises of notebook 01: softmax over space, soft-argmax, entropy, a local decode."""
+"""Exercises of notebook 01: softmax, soft-argmax, entropy, a local soft-argmax."""
 
 import math
 
@@ -132,8 +132,8 @@ def _examine_entropy(fn) -> str | None:
         "The sign is missing: log p is negative, an entropy is not.": -right,
         "These are bits (log2). We count in nats, with the natural logarithm.": right
         / math.log(2),
-        "You take the mean over the pixels. The entropy is their sum: the p in -p log p "
-        "is the weight already.": right / 20,
+        "You take the mean over the pixels. The entropy is their sum: the p in -p "
+        "log p is the weight already.": right / 20,
         "You add -log p without its weight p.": -p.log().sum((2, 3)),
     }
     hint = first_hint(fn(p), right, slips)

@@ -1,29 +1,13 @@
 """Exercises of notebook 03: errors under a mask, PCK, regression, the normaliser."""
 
 import torch
+from torch.nn.functional import pad
 
 from lmlib import evaluation
 from lmlib.exercises import exercise
+from lmlib.exercises.compare import close, first_hint
 
-
-def close(got, wanted) -> bool:
-    """Equal to four digits; a number, a tensor, NaN anywhere is never equal."""
-    got = torch.as_tensor(got).double()
-    return torch.allclose(got, torch.as_tensor(wanted).double(), rtol=1e-4, atol=1e-6)
-
-
-def first_hint(got, hints: list[tuple[object, str]]) -> str | None:
-    """The hint of the first typical wrong value that ``got`` is equal to."""
-    return next((hint for value, hint in hints if close(got, value)), None)
-
-
-def digits(values) -> str:
-    return ", ".join(f"{v:.4f}" for v in torch.as_tensor(values).flatten().tolist())
-
-
-# --------------------------------------------------------------------------------------
-# The normalised mean error, with hidden landmarks
-# --------------------------------------------------------------------------------------
+# ---- The normalised mean error, with hidden landmarks --------------------------------
 
 
 def masked_nme_solution(pred, target, visible):
@@ -54,59 +38,41 @@ def marked_faces():
 def examine_masked_nme(fn):
     pred, target, visible = marked_faces()
     offset = pred - target
-    error = offset.norm(dim=-1)
-    scale = (target[:, 0] - target[:, 1]).norm(dim=-1)
-    counts = visible.sum(dim=1)
-
-    everyone = torch.ones_like(visible)
-    got, wanted = fn(pred, target, everyone), (error / scale[:, None]).mean()
-    if not close(got, wanted):
-        hints = [
-            (error.mean(), "divide each image's errors by its own normaliser"),
-            (
-                error.mean() / scale.mean(),
-                "you divide the mean error by the mean normaliser; each image has its "
-                "own: divide first, average afterwards",
-            ),
-            (
-                (error.square() / scale[:, None]).mean(),
-                "these are squared distances; take the square root (norm(dim=-1))",
-            ),
-            (
-                (offset.abs().sum(dim=-1) / scale[:, None]).mean(),
-                "|dx| + |dy| is not the distance; use norm(dim=-1)",
-            ),
-            (100 * wanted, "give the share; tables print 100 times this number"),
-        ]
-        return first_hint(got, hints) or (
-            "even with every landmark visible, the mean of error / distance of "
-            f"landmarks 0 and 1 is {wanted:.4f}, you return {float(got):.4f}"
-        )
-
-    got, wanted = fn(pred, target, visible), masked_nme_library(pred, target, visible)
-    if not close(got, wanted):
-        relative = torch.where(visible, error, 0.0) / scale[:, None]
-        hints = [
-            (
-                (error / scale[:, None]).mean(),
-                "hidden landmarks still count; leave out what visible says is hidden",
-            ),
-            (
-                relative.mean(),
-                "multiplied by the mask, a hidden landmark has error 0 and still "
-                "counts, as if it had been found: divide by the number of visible ones",
-            ),
-            (
-                relative.sum() / counts.sum(),
-                "you average over all landmarks at once, so images with hidden ones "
-                "count less; average within each image first",
-            ),
-        ]
-        return first_hint(got, hints) or (
-            f"with four landmarks hidden the answer is {wanted:.4f}, "
-            f"you return {float(got):.4f}"
-        )
-
+    error, counts = offset.norm(dim=-1), visible.sum(dim=1)
+    scale = (target[:, :1] - target[:, 1:2]).norm(dim=-1)  # (B, 1)
+    everyone, relative = torch.ones_like(visible), error / scale
+    seen = torch.where(visible, relative, 0.0)
+    wanted = masked_nme_library(pred, target, visible)
+    hint = first_hint(
+        fn(pred, target, everyone),
+        relative.mean(),
+        {
+            "divide each image's errors by its own normaliser": error.mean(),
+            "you divide the mean error by the mean normaliser; each image has its own: "
+            "divide first, average afterwards": error.mean() / scale.mean(),
+            "these are squared distances; take the square root (norm(dim=-1))": (
+                error.square() / scale
+            ).mean(),
+            "|dx| + |dy| is not the distance; use norm(dim=-1)": (
+                offset.abs().sum(dim=-1) / scale
+            ).mean(),
+            "give the share; tables print 100 times this number": 100 * relative.mean(),
+        },
+        "even with every landmark visible the mean of error / ruler differs",
+    ) or first_hint(
+        fn(pred, target, visible),
+        wanted,
+        {
+            "hidden landmarks still count: use visible": relative.mean(),
+            "multiplied by the mask, a hidden landmark has error 0 and still counts, "
+            "as if it had been found: divide by how many are visible": seen.mean(),
+            "you average over all landmarks at once, so images with hidden ones count "
+            "less; average within each image first": seen.sum() / counts.sum(),
+        },
+        "with four landmarks hidden",
+    )
+    if hint:
+        return hint
     visible[5] = False
     got, wanted = fn(pred, target, visible), masked_nme_library(pred, target, visible)
     if not close(got, wanted):
@@ -119,7 +85,6 @@ def examine_masked_nme(fn):
             "an image without any visible landmark has no error to report, not an "
             "error of zero: leave it out of the mean over images"
         )
-
     target[1, 2] = float("inf")
     if not close(fn(pred, target, visible), wanted):
         return (
@@ -129,9 +94,7 @@ def examine_masked_nme(fn):
     return None
 
 
-# --------------------------------------------------------------------------------------
-# Percentage of correct keypoints
-# --------------------------------------------------------------------------------------
+# ---- Percentage of correct keypoints -------------------------------------------------
 
 
 def masked_pck_solution(error, visible, thresholds):
@@ -149,59 +112,43 @@ def examine_masked_pck(fn):
         [[0.01, 0.04, 0.07, 0.30], [0.02, 0.06, 0.11, 0.00], [0.03, 0.09, 0.20, 0.02]]
     )
     limits = torch.tensor([0.035, 0.08, 0.15])
-    hit = error <= limits[:, None, None]  # (T, B, K)
     everyone = torch.ones_like(error, dtype=torch.bool)
-    got, wanted = fn(error, everyone, limits), hit.float().mean(dim=(1, 2))
-    if not close(got, wanted):
-        hints = [
-            (100 * wanted, "give shares between 0 and 1, not percentages"),
-            (hit.sum(dim=(1, 2)), "these are counts; divide by how many there are"),
-            (
-                1 - wanted,
-                "this is the share of failures; PCK counts error <= threshold",
-            ),
-        ]
-        return first_hint(got, hints) or (
-            f"with everything visible the shares are {digits(wanted)}, "
-            f"you return {digits(got)}"
-        )
-
     visible = everyone.clone()
     visible[0, 3] = visible[1, 3] = visible[1, 2] = False
-    got, wanted = fn(error, visible, limits), masked_pck_library(error, visible, limits)
-    if not close(got, wanted):
-        both = hit & visible
-        hints = [
-            (hit.float().mean(dim=(1, 2)), "hidden landmarks still count; use visible"),
-            (
-                (error * visible <= limits[:, None, None]).float().mean(dim=(1, 2)),
-                "error * visible is 0 where hidden, below every threshold: hidden "
-                "landmarks count as found. Select with error[visible]",
-            ),
-            (
-                both.float().mean(dim=(1, 2)),
-                "a hidden landmark counts as missed; take it out of the divisor too",
-            ),
-            (
-                (both.sum(dim=2) / visible.sum(dim=1)).mean(dim=1),
-                "you average within images first; PCK counts all visible landmarks of "
-                "all images together",
-            ),
-        ]
-        return first_hint(got, hints) or (
-            f"with three landmarks hidden the shares are {digits(wanted)}, "
-            f"you return {digits(got)}"
-        )
-
+    hit = error <= limits[:, None, None]  # (T, B, K)
+    share, both = hit.float().mean(dim=(1, 2)), (hit & visible).float()
+    zeroed = error * visible <= limits[:, None, None]
+    per_image = both.sum(dim=2) / visible.sum(dim=1)
+    hint = first_hint(
+        fn(error, everyone, limits),
+        share,
+        {
+            "give shares between 0 and 1, not percentages": 100 * share,
+            "these are counts; divide by how many there are": hit.sum(dim=(1, 2)),
+            "this is the share of failures; PCK counts error <= threshold": 1 - share,
+        },
+        "even with everything visible a share differs",
+    ) or first_hint(
+        fn(error, visible, limits),
+        masked_pck_library(error, visible, limits),
+        {
+            "hidden landmarks still count; use visible": share,
+            "error * visible is 0 where hidden, below every threshold: hidden ones "
+            "count as found. Select with error[visible]": zeroed.float().mean((1, 2)),
+            "a hidden landmark counts as missed; take it out of the divisor "
+            "too": both.mean(dim=(1, 2)),
+            "you average within images first; PCK counts all visible landmarks of all "
+            "images together": per_image.mean(dim=1),
+        },
+        "with three landmarks hidden a share differs",
+    )
     edge = torch.tensor([[0.25, 0.5]])
-    if not close(fn(edge, edge > 0, torch.tensor([0.25])), [0.5]):
+    if not hint and not close(fn(edge, edge > 0, torch.tensor([0.25])), [0.5]):
         return "an error equal to the threshold counts as correct: use <="
-    return None
+    return hint
 
 
-# --------------------------------------------------------------------------------------
-# Regression from discovered to annotated landmarks
-# --------------------------------------------------------------------------------------
+# ---- Regression from discovered to annotated landmarks -------------------------------
 
 
 def ridge_regression_solution(x, y, x_test, ridge):
@@ -228,14 +175,12 @@ def discovered_and_annotated():
     return x[:30], y[:30], x[30:] + 0.3, 2.0
 
 
-def _without(x, y, x_test, ridge, ones: bool):
+def _bias_shrunk(x, y, x_test, ridge, ones=1):
     """Fits that treat the bias wrongly: none at all, or one that the ridge shrinks."""
-    x, y, x_test = x.flatten(1), y.flatten(1), x_test.flatten(1)
-    if ones:
-        x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
-        x_test = torch.cat([x_test, torch.ones_like(x_test[:, :1])], dim=1)
+    x, x_test = (pad(v.flatten(1), (0, ones), value=1.0) for v in (x, x_test))
     gram = x.T @ x + ridge * torch.eye(x.shape[1], dtype=x.dtype)
-    return (x_test @ torch.linalg.solve(gram, x.T @ y)).unflatten(1, (-1, 2))
+    weight = torch.linalg.solve(gram, x.T @ y.flatten(1))
+    return (x_test @ weight).unflatten(1, (-1, 2))
 
 
 @exercise(
@@ -244,50 +189,43 @@ def _without(x, y, x_test, ridge, ones: bool):
     library=ridge_regression_library,
 )
 def examine_ridge_regression(fn):
-    x, y, x_test, ridge = discovered_and_annotated()
-    got = fn(x, y, x_test, ridge)
+    *data, ridge = x, y, x_test, _ = discovered_and_annotated()
+
+    def right(ridge):
+        return ridge_regression_library(*data, ridge)
+
+    got = fn(*data, ridge)
     if not close(fn(x, y, x_test[:1], ridge), got[:1]):
         return (
             "the prediction for one test image changes with the other test images: "
             "means must come from the training images, or the test set leaks in"
         )
-    if not close(fn(x, y, x_test, 0.0), ridge_regression_library(x, y, x_test, 0.0)):
-        hints = [
-            (
-                _without(x, y, x_test, 0.0, ones=False),
-                "there is no bias: subtract the training means of x and y, and add the "
-                "mean of y back at the end",
-            ),
-        ]
-        return first_hint(fn(x, y, x_test, 0.0), hints) or (
-            "already without a ridge this is not the least-squares fit with a bias; "
-            "flatten to (N, 2K) and (N, 2M), centre both, solve, add the mean of y back"
-        )
-    if close(got, ridge_regression_library(x, y, x_test, ridge)):
-        return None
-    hints = [
-        (ridge_regression_library(x, y, x_test, 0.0), "ridge is not used"),
-        (
-            ridge_regression_library(x, y, x_test, ridge * len(x)),
+    no_bias = (
+        "there is no bias: subtract the training means of x and y, and add the mean of "
+        "y back at the end"
+    )
+    return first_hint(
+        fn(*data, 0.0),
+        right(0.0),
+        {no_bias: _bias_shrunk(*data, 0.0, ones=0)},
+        "already without a ridge this is not the least-squares fit with a bias; "
+        "flatten to (N, 2K) and (N, 2M), centre both, solve, add the mean of y back",
+    ) or first_hint(
+        got,
+        right(ridge),
+        {
+            "ridge is not used": right(0.0),
             "you divide the squares by the number of images, so the ridge weighs N "
-            "times as much; here it is added to the sum: x.T @ x + ridge * I",
-        ),
-        (
-            ridge_regression_library(x, y, x_test, ridge**2),
-            "ridge is squared: add ridge * I, not ridge ** 2 * I",
-        ),
-        (
-            _without(x, y, x_test, ridge, ones=True),
+            "times as much; here: x.T @ x + ridge * I": right(ridge * len(x)),
+            "ridge is squared: add ridge * I, not ridge ** 2 * I": right(ridge**2),
             "the ridge shrinks the bias too; a shift of the frame should cost nothing: "
-            "centre x and y instead of adding a column of ones",
-        ),
-    ]
-    return first_hint(got, hints) or "with ridge > 0 the predictions are not right yet"
+            "centre x and y, no column of ones": _bias_shrunk(*data, ridge),
+        },
+        "with ridge > 0 the predictions are not right yet",
+    )
 
 
-# --------------------------------------------------------------------------------------
-# The normaliser
-# --------------------------------------------------------------------------------------
+# ---- The normaliser ------------------------------------------------------------------
 
 
 def eye_centre_distance_solution(points):
@@ -312,36 +250,23 @@ def examine_eye_centre_distance(fn):
     def between(left, right):
         return points[:, left].mean(dim=1) - points[:, right].mean(dim=1)
 
+    def length(left, right):
+        return between(left, right).norm(dim=-1)
+
     centres = between([36, 39], [42, 45])
-    got = fn(points)
-    if close(got, centres.norm(dim=-1)):
-        return None
-    hints = [
-        (
-            between([36], [45]).norm(dim=-1),
-            "this is the distance of the outer corners: about 1.4 times as long, so "
-            "the error looks about 0.7 times as large",
-        ),
-        (
-            between([39], [42]).norm(dim=-1),
-            "this is the distance of the inner corners; take the middle of each eye",
-        ),
-        (
-            between([37, 40], [43, 46]).norm(dim=-1),
-            "37, 40, 43, 46 count from one; Python counts from zero: 36, 39, 42, 45",
-        ),
-        (
-            between(range(36, 42), range(42, 48)).norm(dim=-1),
-            "this is the mean of all six points of an eye; RCN and Seq-MT take the "
-            "mean of the two corners (36, 39 and 42, 45)",
-        ),
-        (
-            centres[:, 0].abs(),
-            "only x is used; when the head leans, the eyes differ in height",
-        ),
-        (centres.square().sum(dim=-1), "this is the squared distance"),
-    ]
-    return first_hint(got, hints) or (
-        "for five random layouts the distances are "
-        f"{digits(centres.norm(dim=-1))}, you return {digits(got)}"
-    )
+    hints = {
+        "this is the distance of the outer corners: about 1.4 times as long, so the "
+        "error looks about 0.7 times as large": length([36], [45]),
+        "this is the distance of the inner corners; take the middle of each "
+        "eye": length([39], [42]),
+        "37, 40, 43, 46 count from one; Python counts from zero: 36, 39, 42, "
+        "45": length([37, 40], [43, 46]),
+        "this is the mean of all six points of an eye; RCN and Seq-MT take the mean of "
+        "the two corners (36, 39 and 42, 45)": length(range(36, 42), range(42, 48)),
+        "only x is used; when the head leans, the eyes differ in height": centres[
+            :, 0
+        ].abs(),
+        "this is the squared distance": centres.square().sum(dim=-1),
+    }
+    otherwise = "for five random layouts one distance differs"
+    return first_hint(fn(points), centres.norm(dim=-1), hints, otherwise)

@@ -1,4 +1,4 @@
-"""Exercises of notebook 02: the sampling grid, the spline's kernel, folding, the loss."""
+"""Exercises of notebook 02: sampling grid, spline kernel, folding, the loss."""
 
 import math
 from collections.abc import Callable
@@ -11,7 +11,6 @@ from lmlib.exercises import exercise
 from lmlib.exercises.compare import first_hint
 from lmlib.geometry import Affine, Flow, Warp, _spline_kernel, pixel_grid
 from lmlib.heatmaps import soft_argmax
-
 
 # ---- the grid that an affine warp reads ----------------------------------------------
 

@@ -29,7 +29,7 @@ def shapes_run(setting: str, seed: int) -> dict:
     ``class-only``: the class preset for 2,000 steps. ``plain-start``: the same from
     random weights (see ``SeqMt``). ``long``: the class preset for 6,000 steps of twice
     the batch. ``shuffled-labels``: the negative control of long, in which every image
-    carries another image's label. ``paper-network``: the paper's own layers at 60 pixels.
+    carries another image's label. ``paper-network``: the paper's layers, at 60 pixels.
     """
     import torch
 
