@@ -260,6 +260,7 @@ class _Interactive:
     """What Explorer, DragPoints and LiveTraining share: one painter and its frames."""
 
     _painter: _Painter | None = None
+    controls: dict = {}  # name -> core widget
 
     @property
     def value(self) -> dict[str, float]:
@@ -294,6 +295,23 @@ class _Interactive:
             found = _short({k: v for k, v in measured.items() if k not in given})
             frames.append((":  ".join(filter(None, (said, found))), picture))
         plots.show(film(frames, columns), alt)
+
+    def sweep(self) -> list[dict]:
+        """Move every control to its ends and back, through the real callbacks.
+
+        Returns one dict a stop: ``control``, its ``at``, and the measured numbers. What
+        draw raises anywhere is raised here.
+        """
+        seen = []
+        for name, control in self.controls.items():
+            before = control.value
+            try:
+                for end in _ends(control):
+                    control.value = end
+                    seen.append({"control": name, "at": _get(control), **self.value})
+            finally:
+                control.value = before
+        return seen
 
 
 class Explorer(_Interactive):
@@ -347,23 +365,6 @@ class Explorer(_Interactive):
         if unknown:
             raise ValueError(f"unknown control {unknown}; there are {list(self.start)}")
         return super().frame(**(self.start | values))
-
-    def sweep(self) -> list[dict]:
-        """Move every control to its ends and back, through the real callbacks.
-
-        Returns one dict a stop: ``control``, its ``at``, and the measured numbers. What
-        draw raises anywhere is raised here.
-        """
-        seen = []
-        for name, control in self.controls.items():
-            before = control.value
-            try:
-                for end in _ends(control):
-                    control.value = end
-                    seen.append({"control": name, "at": _get(control), **self.value})
-            finally:
-                control.value = before
-        return seen
 
 
 # -- Draggable landmarks ---------------------------------------------------------------
@@ -581,6 +582,7 @@ class LiveTraining(_Interactive):
             "pause": self._button("pause", self.pause, "hold between two steps"),
             "reset": self._button("undo", self.reset, "back to the untrained network"),
         }
+        self.controls = {name: control for name, (control, _) in self.knobs.items()}
         for control, setter in self.knobs.values():
             control.observe(lambda _, c=control, s=setter: self._turn(c, s), "value")
         self.status = HTML().add_class("lmlib-status")

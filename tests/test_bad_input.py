@@ -99,7 +99,10 @@ CASES = {
         "non-empty list of integers",
     ),
     "negative index": (lambda: Blocks().batch([3, -1]), "must not be negative, got -1"),
-    "fractional index": (lambda: Shapes().batch([0.5]), r"integers, got \(1,\) torch.float32"),
+    "fractional index": (
+        lambda: Shapes().batch([0.5]),
+        r"integers, got \(1,\) torch.float32",
+    ),
     "no maps (K = 0)": (
         lambda: heatmaps.soft_argmax(torch.zeros(2, 0, 8, 8)),
         r"must not be empty, got \(2, 0, 8, 8\)",
