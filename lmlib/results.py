@@ -281,8 +281,15 @@ def _commit() -> str | None:
 
     try:
         commit = git("rev-parse", "HEAD")
-        # rows land in data/results while runs go on: they do not change the code
-        changed = git("status", "--porcelain", "--", ":/", ":(top,exclude)data/results")
+        # rows and weights land in data/ while runs go on: they do not change the code
+        changed = git(
+            "status",
+            "--porcelain",
+            "--",
+            ":/",
+            ":(top,exclude)data/results",
+            ":(top,exclude)data/checkpoints",
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
     return commit + ("-dirty" if changed else "")
