@@ -322,7 +322,7 @@ def _measured(verdict: Verdict, pairs: list[tuple[str, str]]) -> str:
     lines = []
     for setting, metric in pairs if rows else []:
         row = rows[setting, metric]
-        spread = f" ± {row['std']:.3g}" if row["n"] > 1 else ""
+        spread = f" ± {row['std']:.1g}" if row["n"] > 1 else ""
         seeds = f"{row['n']} seed{'s' if row['n'] > 1 else ''}"
         lines.append(f"{metric} {row['mean']:.3g}{spread} ({seeds}), {setting}")
     return "<br>".join(lines)

@@ -269,8 +269,8 @@ def verdicts(folder):
 def test_the_table_shows_what_was_measured(tmp_path):
     write(tmp_path, GOOD)
     table = markdown(verdicts(tmp_path))
-    assert "accuracy 0.994 ± 0.00283 (2 seeds), real" in table
-    assert "accuracy 0.51 ± 0.0141 (2 seeds), shuffled" in table
+    assert "accuracy 0.994 ± 0.003 (2 seeds), real" in table
+    assert "accuracy 0.51 ± 0.01 (2 seeds), shuffled" in table
     assert "accuracy 0.99 share" in table
     assert table.splitlines()[2].endswith("| **reproduced** |")
     assert all(line.count(" | ") == 5 for line in table.splitlines()[2:])

@@ -80,7 +80,7 @@ def test_landmark_loss_is_equation_3_in_pixels():
             if i == 0 and k == 1:
                 continue
             difference = (points[i, k] - batch["landmarks"][i, k]) * 12  # 24 px / 2
-            by_hand += float(difference[0] ** 2 + difference[1] ** 2)
+            by_hand += (difference[0] ** 2 + difference[1] ** 2).item()
     by_hand *= 2.0 / (6 * 2)
     assert math.isclose(method.losses(batch)["landmark"].item(), by_hand, rel_tol=1e-5)
 
