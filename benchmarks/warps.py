@@ -79,7 +79,7 @@ def run() -> list[dict]:
         ),
         compare(
             "tps image, own centres",
-            f"{size}: batched kernels, against a loop over images",
+            f"{size}: tiles of one image, against a loop (a whole batch at once is slower)",
             lambda: one_by_one(own, images),
             lambda: own.image(images),
         ),
