@@ -79,7 +79,7 @@ def run() -> list[dict]:
         ),
         compare(
             "tps image, own centres",
-            f"{size}: tiles of one image, against a loop (a whole batch at once is slower)",
+            f"{size}: tiles of one image, against a loop (the batch at once: slower)",
             lambda: one_by_one(own, images),
             lambda: own.image(images),
         ),
