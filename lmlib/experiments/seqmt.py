@@ -43,7 +43,7 @@ def shapes_run(setting: str, seed: int) -> dict:
         config = replace(config, start="plain")
     if setting in ("long", "shuffled-labels"):
         config = replace(config, batch_size=64)
-    whole = 6000 if config.batch_size == 64 else 2000
+    whole = 2000 if setting in ("class-only", "plain-start") else 6000
     steps = budget(quick=20, class_=whole, full=whole)
     train = budget(quick=TRAIN[:256], class_=TRAIN, full=TRAIN)
     torch.manual_seed(seed)
