@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import lmlib
@@ -45,6 +46,8 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("table", nargs="?", help="name of the table; see --list")
     add.add_argument("--list", action="store_true", help="tables and their progress")
     add.add_argument("--seeds", type=_seeds, help="only these seeds, such as 0,1,2")
+    about = "only settings that match, such as '*@5' (may be given several times)"
+    add.add_argument("--only", action="append", metavar="PATTERN", help=about)
     add.add_argument("--budget", choices=BUDGETS, help="instead of LMLIB_BUDGET")
     add.set_defaults(function=_reproduce)
 
@@ -100,6 +103,19 @@ def _reproduce(arguments) -> int:
             f"{arguments.table} has no seed {seed}; its seeds are {sorted(seeds)}"
         )
     runs = [run for run in runs if run.seed in wanted]
+    if arguments.only:
+        chosen = [
+            run
+            for run in runs
+            if any(fnmatchcase(run.setting, pattern) for pattern in arguments.only)
+        ]
+        if not chosen:
+            names = dict.fromkeys(run.setting for run in runs)
+            raise ValueError(
+                f"no setting of {arguments.table} matches {arguments.only}; "
+                f"they are {', '.join(names)}"
+            )
+        runs = chosen
     rows = run_missing(runs)
     for row in rows:
         where = f"{row.experiment}/{row.setting} seed {row.seed}"

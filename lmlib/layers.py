@@ -1,5 +1,7 @@
 """Building blocks the methods share."""
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -26,6 +28,73 @@ def mlp(widths: tuple[int, ...], dropout: float = 0.0) -> nn.Sequential:
         layers += [nn.Linear(widths[i], widths[i + 1]), nn.ReLU(inplace=True)]
         layers += [nn.Dropout(dropout)] if dropout else []
     return nn.Sequential(*layers[: -2 if dropout else -1])
+
+
+class Recombinator(nn.Module):
+    """Recombinator network (Honari et al. 2016; figure 15 of Seq-MT's supplement).
+
+    Five resolutions for ``levels=4``: going down, a 3x3 convolution and a 2x2 pooling
+    at each; going up, the coarser maps are doubled in size and concatenated with what
+    that resolution held before its pooling. Every convolution but the last is followed
+    by ReLU.
+    """
+
+    def __init__(self, inputs: int, channels: int, outputs: int, levels: int = 4):
+        super().__init__()
+        self.levels = levels
+        c = channels
+        self.down = nn.ModuleList(
+            nn.Conv2d(inputs if level == 0 else c, c, 3, padding=1)
+            for level in range(levels + 1)
+        )
+        self.bottom = conv_stack((c, c, c), (5, 1))
+        # The coarsest way up has a 5x5 convolution only, the others a 1x1 behind it.
+        self.up = nn.ModuleList(
+            conv_stack((2 * c, c), (5,))
+            if level == levels - 1
+            else conv_stack((2 * c, c, c), (5, 1))
+            for level in range(levels)
+        )
+        self.out = conv_stack((c, c, outputs), (1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(B, inputs, H, W)`` to ``(B, outputs, H, W)``; 2^levels divides H and W."""
+        if any(side % 2**self.levels for side in images.shape[-2:]):
+            raise ValueError(
+                f"an RCN with {self.levels} poolings needs sides divisible by "
+                f"{2**self.levels}, got {tuple(images.shape[-2:])}"
+            )
+        x, kept = images, []
+        for conv in self.down:
+            x = F.relu(conv(x))
+            kept.append(x)
+            x = F.max_pool2d(x, 2)
+        x = F.relu(self.bottom(kept.pop()))
+        for up, skip in zip(reversed(self.up), reversed(kept), strict=True):
+            x = F.interpolate(x, scale_factor=2, mode="nearest")
+            x = F.relu(up(torch.cat([x, skip], dim=1)))
+        return self.out(x)
+
+
+def local_contrast(images: Tensor) -> Tensor:
+    """RCN's preprocessing: each pixel against its neighbourhood, ``(B, C, H, W)``.
+
+    Minus the local mean, divided by the local deviation (where that is below its own
+    mean over the image: by the mean); 9x9 Gaussian window of 1.591 px.
+    """
+    count = images.shape[1]
+    offset = torch.arange(-4, 5, device=images.device, dtype=images.dtype)
+    line = torch.exp(-0.5 * (offset / 1.591) ** 2)
+    window = (line[:, None] * line / line.sum() ** 2).expand(count, 1, 9, 9)
+
+    def local_mean(x: Tensor) -> Tensor:
+        x = F.pad(x, (4, 4, 4, 4), mode="replicate")
+        return F.conv2d(x, window, groups=count)
+
+    centred = images - local_mean(images)
+    deviation = local_mean(centred.square()).sqrt()
+    usual = deviation.mean(dim=(-2, -1), keepdim=True).clamp(min=1e-4)
+    return centred / torch.maximum(deviation, usual)
 
 
 def receptive_field(kernels: tuple[int, ...]) -> int:

@@ -9,7 +9,12 @@ A batch is a plain dict: ``image (B, C, H, W)`` in [0, 1], ``landmarks (B, K, 2)
 import torch
 from torch import Tensor
 
+from lmlib.geometry import Warp
+
 Batch = dict[str, Tensor]
+
+# Image numbers to draw from. A tuple of pools shares every batch equally between them.
+Pool = range | Tensor | tuple["Pool", ...]
 
 
 def check_batch(batch: Batch) -> Batch:
@@ -73,12 +78,23 @@ def split(**sizes: int) -> dict[str, range]:
     return ranges
 
 
-def step_indices(step: int, batch_size: int, indices: range, seed: int = 0) -> Tensor:
+def step_indices(step: int, batch_size: int, indices: Pool, seed: int = 0) -> Tensor:
     """The indices of training step ``step``: shuffled epochs, laid end to end.
 
-    A pure function of its arguments, so training can resume in mid-epoch exactly.
+    A pure function of its arguments, so training can resume in mid-epoch exactly. A
+    tuple of pools, such as (labelled, unlabelled), fills equal shares of the batch, one
+    after the other; each pool runs through epochs of its own.
     """
-    count = len(indices)
+    if isinstance(indices, tuple):
+        share, rest = divmod(batch_size, len(indices) or 1)
+        if rest or not indices:
+            raise ValueError(
+                f"a batch of {batch_size} cannot be shared by {len(indices)} pools"
+            )
+        parts = [step_indices(step, share, pool, seed) for pool in indices]
+        return torch.cat(parts)
+    pool = as_tensor(indices)
+    count = len(pool)
     if count == 0 or batch_size <= 0:
         raise ValueError(f"cannot draw {batch_size} images from {count}")
     wanted = torch.arange(step * batch_size, (step + 1) * batch_size)
@@ -89,7 +105,61 @@ def step_indices(step: int, batch_size: int, indices: range, seed: int = 0) -> T
         order = torch.randperm(count, generator=generator)
         here = epochs == epoch
         position[here] = order[wanted[here] % count]
-    return indices.start + position * indices.step
+    return pool[position]
+
+
+def as_tensor(indices: range | Tensor) -> Tensor:
+    """A range or tensor of image numbers as an int64 tensor."""
+    if isinstance(indices, range):
+        return torch.arange(indices.start, indices.stop, indices.step)
+    return indices
+
+
+class Stored:
+    """A fixed set of images kept in memory: draw a scene once, train on it for long.
+
+    ``keys`` names what is kept beside image, landmarks, visible and index. Batches are
+    the scene's own, looked up by the same image numbers.
+    """
+
+    def __init__(self, data, indices: range, keys: tuple[str, ...] = (), device=None):
+        kept = ("image", "landmarks", "visible", "index", *keys)
+        self.data, self.indices = data, indices
+        chunks = [
+            data.batch(indices[start : start + 256], device)
+            for start in range(0, len(indices), 256)
+        ]
+        self.all = {key: torch.cat([chunk[key] for chunk in chunks]) for key in kept}
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def batch(self, indices, device=None) -> Batch:
+        """The stored images of these numbers; IndexError for one not stored."""
+        wanted = torch.as_tensor(as_tensor(indices))
+        row = (wanted - self.indices.start) // self.indices.step
+        back = self.indices.start + row * self.indices.step
+        if ((row < 0) | (row >= len(self)) | (back != wanted)).any():
+            raise IndexError(f"only the images {self.indices} are stored")
+        row = row.to(self.all["index"].device)
+        return {key: value[row].to(device) for key, value in self.all.items()}
+
+
+def augment(
+    batch: Batch, warp: Warp, padding: str = "zeros", hide: bool = True
+) -> Batch:
+    """The batch with its images and landmarks moved by ``warp``, one map an image.
+
+    With ``hide``, landmarks that leave the image count as hidden.
+    """
+    points = warp.points(batch["landmarks"])
+    inside = (points.abs() <= 1).all(-1)
+    return {
+        **batch,
+        "image": warp.image(batch["image"], padding=padding),
+        "landmarks": points,
+        "visible": batch["visible"] & inside if hide else batch["visible"],
+    }
 
 
 def class_balanced_subset(labels: Tensor, share: float, seed: int = 0) -> Tensor:

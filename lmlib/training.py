@@ -24,7 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
 from lmlib.results import repository_root
-from lmlib.samples import check_batch, step_indices
+from lmlib.samples import Pool, check_batch, step_indices
 
 FORMAT = "lmlib-checkpoint-1"
 
@@ -56,7 +56,7 @@ class _Losses(nn.Module):
 def fit(
     method: nn.Module,
     data,
-    indices: range,
+    indices: Pool,
     steps: int,
     *,
     batch_size: int = 64,
@@ -77,7 +77,8 @@ def fit(
     Args:
         method: a module with ``losses(batch) -> dict of scalar terms``; their sum is
         trained. data: anything with ``batch(indices, device)``.
-        indices: the training images; shuffled anew each epoch, addressed by step.
+        indices: the training images; shuffled anew each epoch, addressed by step. A
+            tuple of pools, (labelled, unlabelled) say, shares every batch equally.
         steps: total optimiser steps, earlier ones of a resumed run included.
         schedule: ``step -> factor`` on the learning rate, or None for a constant one.
         prepare: changes a batch before the losses see it (hide labels, shuffle them,
@@ -107,6 +108,12 @@ def fit(
     # channels_last: about 1.7 times faster for small convolutions, on CPUs too.
     method.to(device=device, memory_format=torch.channels_last).train()
     optimizer = torch.optim.Adam(method.parameters(), lr=lr)
+    # A stack of networks clips each of them on its own.
+    clip_gradients = getattr(
+        method,
+        "clip_gradients",
+        lambda norm: nn.utils.clip_grad_norm_(method.parameters(), norm),
+    )
     history: list[dict] = []
     first = 0
     path = Path(checkpoint) if checkpoint else None
@@ -145,7 +152,7 @@ def fit(
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             if clip is not None:
-                nn.utils.clip_grad_norm_(method.parameters(), clip)
+                clip_gradients(clip)
             optimizer.step()
             bar.update()
             done = step + 1
@@ -322,3 +329,14 @@ def _resume(path, method, optimizer, seed) -> tuple[int, list[dict]]:
 def constant_then_decay(steps: int, share: float = 0.75, factor: float = 0.1):
     """A schedule: 1 until ``share`` of the steps, then ``factor``."""
     return lambda step: 1.0 if step < share * steps else factor
+
+
+def cosine(steps: int, warm_up: int = 50, last: float = 0.02):
+    """A schedule: up from 0 in ``warm_up`` steps, then down along a cosine to
+    ``last``."""
+
+    def factor(step: int) -> float:
+        fall = 0.5 * (1 + math.cos(math.pi * step / steps))
+        return min(1.0, (step + 1) / warm_up) * max(fall, last)
+
+    return factor

@@ -55,7 +55,7 @@ def test_only_the_points_reach_the_classifier():
     points = torch.rand(3, 2, 2)
     assert torch.equal(method.classify(points), method.classify(points.clone()))
     batch = Shapes(24).batch(range(4))
-    logits = method.class_logits(batch["image"])
+    logits = method.class_logits(batch["image"])["label"]
     expected = method.classify(method.landmarks(batch["image"]))
     torch.testing.assert_close(logits, expected)
 
@@ -127,13 +127,18 @@ def test_equivariance_loss_is_small_only_for_an_equivariant_detector(preset):
     assert errors[0] < 0.02 * errors[1]
 
 
-def test_equivariance_uses_unlabelled_images_unless_all_are_labelled():
+def test_equivariance_uses_unlabelled_images_or_all():
     batch = Shapes(24).batch(range(6))
     everything = small(equivariance=1.0).losses(batch)["equivariance"]
     assert everything > 0
     batch["labelled"] = torch.tensor([True] * 5 + [False])
     one = small(equivariance=1.0).losses(batch)["equivariance"]
     assert 0 < one < everything
+    batch["labelled"] = torch.ones(6, dtype=torch.bool)
+    assert small(equivariance=1.0).losses(batch)["equivariance"] == 0
+    method = small(equivariance=1.0)  # 300-W: with or without labels
+    method.config = replace(SMALL, elt_images="all")
+    torch.testing.assert_close(method.losses(batch)["equivariance"], everything)
 
 
 def test_live_knobs_act_at_once():
@@ -162,8 +167,8 @@ def test_comparing_start_is_bright_on_shapes_and_blind_to_a_common_shift():
     off = 1 - batch["mask"].amax(1, keepdim=True)
     assert on > 2 * (scores * off).sum() / off.sum()
     points = torch.rand(4, 2, 2)
-    shifted = method.classifier[0](points.flatten(1) + 0.3)
-    torch.testing.assert_close(shifted, method.classifier[0](points.flatten(1)))
+    shifted = method.heads["label"][0](points.flatten(1) + 0.3)
+    torch.testing.assert_close(shifted, method.heads["label"][0](points.flatten(1)))
     plain = SeqMt(SMALL)  # negative control
-    moved = plain.classifier[0](points.flatten(1) + 0.3)
-    assert (moved - plain.classifier[0](points.flatten(1))).abs().max() > 0.01
+    moved = plain.heads["label"][0](points.flatten(1) + 0.3)
+    assert (moved - plain.heads["label"][0](points.flatten(1))).abs().max() > 0.01

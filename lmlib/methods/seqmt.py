@@ -3,10 +3,11 @@
 
 An image becomes maps, maps become points, and only the points reach the classifier:
 
-    image -> conv stack -> soft-argmax -> landmarks -> fully connected -> class
+    image -> maps -> soft-argmax -> landmarks -> fully connected -> class
 
 Because soft-argmax is differentiable, a class label alone pulls on the landmarks. Three
-losses can be added: class ``C``, landmarks ``L`` (where labelled), equivariance ``T``.
+losses can be added: class ``C``, landmarks ``L`` (where labelled), equivariance ``T``
+(the paper's ELT). The networks it is compared with are in ``seqmt_baselines``.
 
 The paper leaves open, and we chose:
 
@@ -15,22 +16,29 @@ The paper leaves open, and we chose:
   same.
 * the classifier reads points in [-1, 1]: the same function class, better conditioned.
 * learning rate and batch size: see each preset.
-* the initial weights. With a plain random start, training on class labels alone ends in
-  one of three ways: both shapes found; both maps on the same shape; or one map on a
-  shape and the other on the *background*, whose mean position betrays the other shape.
-  So "comparing" starts with maps that are bright where something is (last convolution
-  positive) and a classifier that sees only differences between landmarks.
+* which number of its lists of hyper-parameters is which greek letter (the printed
+  letters are lost in hands, MultiPIE and RCN+): read in the order beta, alpha, gamma,
+  lambda, which keeps alpha <= lambda everywhere.
+* the initial weights, three ways (``config.start``). "plain" is random. With it,
+  training on class labels alone ends in one of three ways: both shapes found; both maps
+  on the same shape; or one map on a shape and the other on the *background*, whose mean
+  position betrays the other shape. So "comparing" starts with maps that are bright
+  where something is (last convolution positive) and a classifier that sees only
+  differences between landmarks. And at the paper's small beta a random network's maps
+  are flat: every landmark sits in the middle of the image and hardly moves. So
+  ``contrast`` scales the last convolution once, on a few training images, until the
+  maps have peaks.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lmlib.geometry import seqmt_affine
+from lmlib.geometry import Affine, seqmt_affine
 from lmlib.heatmaps import soft_argmax
-from lmlib.layers import check_images, conv_stack, mlp
+from lmlib.layers import Recombinator, check_images, conv_stack, local_contrast, mlp
 from lmlib.samples import Batch
 
 
@@ -40,27 +48,38 @@ class SeqMtConfig:
 
     size: int  # image side in pixels
     landmarks: int  # K, maps of the last convolution
-    classes: int
+    classes: int | tuple[tuple[str, int], ...]  # see ``heads``; 0: no classifier
     channels: int  # feature maps of every hidden convolution
     kernels: tuple[int, ...]
     hidden: tuple[int, ...]  # fully connected layers before the class softmax
     dropout: float = 0.0
+    trunk: str = "stack"  # what makes the maps: "stack", or "rcn" (section 4.5)
+    levels: int = 4  # poolings of an RCN
     beta: float = 1.0  # inverse temperature of the soft-argmax, eq. 1
     weight_class: float = 1.0
     weight_landmark: float = 0.0  # lambda, eq. 3
     weight_equivariance: float = 0.0  # alpha, eq. 4
+    weight_l2: float = 0.0  # gamma, eq. 3
     warp: str = "blocks"  # ranges of the ELT's transformations
-    start: str = "plain"  # initial weights, see SeqMt
+    elt_images: str = "unlabelled"  # or "all", as on 300-W
+    start: str = "plain"  # initial weights: "plain" or "comparing"
+    contrast: float = 0.0  # wanted deviation of beta * M(I) at the start; 0: as it is
     image_channels: int = 1
     lr: float = 1e-3  # Adam; the paper names neither this nor the batch
     batch_size: int = 64
 
+    @property
+    def heads(self) -> dict[str, int]:
+        """Number of classes of each label; a plain number is that of ``"label"``."""
+        if isinstance(self.classes, int):
+            return {"label": self.classes} if self.classes else {}
+        return dict(self.classes)
+
     @classmethod
     def preset(cls, name: str) -> "SeqMtConfig":
         """The preset of that name, for commands and files that hold names."""
-        presets = ("shapes", "shapes_class", "blocks")
-        if name not in presets:
-            raise ValueError(f"unknown preset {name!r}; expected one of {presets}")
+        if name not in PRESETS:
+            raise ValueError(f"unknown preset {name!r}; expected one of {PRESETS}")
         return getattr(cls, name)()
 
     @classmethod
@@ -102,7 +121,7 @@ class SeqMtConfig:
     def blocks(cls) -> "SeqMtConfig":
         """Section 4.2: six 9x9 convolutions of 8 maps, 1x1x8, 1x1x5; FC 256, 256, 15.
 
-        beta .01, alpha 1 and lambda 1 are the paper's (supplement); dropout 25 %.
+        beta .01, alpha 1 and lambda 1 are the paper's (footnote 5); dropout 25 %.
         """
         return cls(
             size=60,
@@ -115,7 +134,203 @@ class SeqMtConfig:
             beta=0.01,
             weight_landmark=1.0,
             weight_equivariance=1.0,
+            contrast=10.0,
+            lr=2e-3,
+            batch_size=16,
         )
+
+    @classmethod
+    def blocks_class(cls) -> "SeqMtConfig":
+        """Ours, for a classroom: Blocks at 30 px with 5x5 kernels, a tenth of the time.
+
+        Errors are still given in pixels of 60.
+        """
+        return replace(cls.blocks(), size=30, kernels=(5,) * 6 + (1, 1))
+
+    @classmethod
+    def hands(cls) -> "SeqMtConfig":
+        """Section 4.3: six 9x9 convolutions of 64 maps, ->25; FC 256, 256, 27.
+
+        beta .001, alpha .3, gamma 1e-5, lambda .5; dropout 50 %. The two 1x1 layers of
+        figure 1 are assumed here too.
+        """
+        return cls(
+            size=64,
+            landmarks=25,
+            classes=27,
+            channels=64,
+            kernels=(9,) * 6 + (1, 1),
+            hidden=(256, 256),
+            dropout=0.5,
+            beta=0.001,
+            weight_landmark=0.5,
+            weight_equivariance=0.3,
+            weight_l2=1e-5,
+            warp="hands",
+            contrast=10.0,
+        )
+
+    @classmethod
+    def hands_class(cls) -> "SeqMtConfig":
+        """Ours, for two cores: hands at 32 px, 5x5 kernels, 16 maps."""
+        return _small(cls.hands())
+
+    @classmethod
+    def multipie(cls) -> "SeqMtConfig":
+        """Section 4.4: as hands, ->68; two branches 256, 256, {6 emotions, 5 cameras}.
+
+        beta .001, alpha .3, gamma 1e-5, lambda 2; dropout 25 %.
+        """
+        return replace(
+            cls.hands(),
+            landmarks=68,
+            classes=(("emotion", 6), ("camera", 5)),
+            dropout=0.25,
+            weight_landmark=2.0,
+            warp="multipie",
+        )
+
+    @classmethod
+    def multipie_class(cls) -> "SeqMtConfig":
+        """Ours, for two cores: faces at 32 px, 5x5 kernels, 16 maps."""
+        return _small(cls.multipie())
+
+    @classmethod
+    def w300(cls) -> "SeqMtConfig":
+        """Section 4.5, 300-W: eight 9x9 convolutions of 32 maps, the last of them ->68.
+
+        No classes; the ELT acts on all images. beta .01, alpha 2, gamma 1e-5, lambda 2
+        (footnote 10).
+        """
+        return cls(
+            size=80,
+            landmarks=68,
+            classes=0,
+            channels=32,
+            kernels=(9,) * 8,
+            hidden=(),
+            beta=0.01,
+            weight_class=0.0,
+            weight_landmark=2.0,
+            weight_equivariance=2.0,
+            weight_l2=1e-5,
+            warp="300w",
+            elt_images="all",
+            contrast=10.0,
+        )
+
+    @classmethod
+    def w300_class(cls) -> "SeqMtConfig":
+        """Ours, for two cores: 40 px, eight 5x5 convolutions of 16 maps."""
+        return _small(cls.w300(), size=40)
+
+    @classmethod
+    def rcn_plus(cls) -> "SeqMtConfig":
+        """Section 4.5, RCN+: the RCN's maps read by soft-argmax instead of a softmax.
+
+        beta 1, alpha .5, gamma 0, lambda 1.
+        """
+        return replace(
+            cls.w300(),
+            trunk="rcn",
+            channels=64,
+            kernels=(),
+            beta=1.0,
+            weight_landmark=1.0,
+            weight_equivariance=0.5,
+            weight_l2=0.0,
+            contrast=0.0,
+        )
+
+    @classmethod
+    def rcn_plus_class(cls) -> "SeqMtConfig":
+        """Ours, for two cores: 40 px, 16 maps, three poolings."""
+        return _small(cls.rcn_plus(), size=40, levels=3)
+
+
+def _small(config: SeqMtConfig, size: int = 32, **changes) -> SeqMtConfig:
+    """The same network at ``size`` pixels, with 5x5 kernels and 16 maps."""
+    kernels = tuple(min(kernel, 5) for kernel in config.kernels)
+    small = {"size": size, "kernels": kernels, "channels": 16, "batch_size": 16}
+    return replace(config, **small, lr=2e-3, **changes)
+
+
+# --- the three losses -----------------------------------------------------------------
+# Means run over the last dimension, the batch's, so that a stack of networks can call
+# them with (M, B, ...) and get one value for each network.
+
+
+def landmark_loss(points: Tensor, batch: Batch, size: int) -> Tensor:
+    """Eq. 3: ``(1/NK) sum ||L~ - L||^2`` in square pixels, over what is labelled.
+
+    ``batch["labelled"]`` ``(B,)`` bool, where present, says which images may use their
+    landmarks; hidden landmarks count nowhere. Images without labels count as zero.
+    """
+    mask = batch["visible"]  # (B, K)
+    if "labelled" in batch:
+        mask = mask & batch["labelled"][..., None]
+    # where, not a product: the place of a hidden landmark may be NaN
+    difference = (points - batch["landmarks"]).where(mask[..., None], 0.0)
+    return difference.mul(size / 2).square().sum(-1).mean((-2, -1))
+
+
+def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Eq. 3: ``-(1/N) sum log P(c|I)``, from logits ``(B, classes)``."""
+    chosen = F.log_softmax(logits, dim=-1).gather(-1, labels.unsqueeze(-1))
+    return -chosen.squeeze(-1).mean(-1)
+
+
+def equivariance_loss(moved: Tensor, again: Tensor, size: int) -> Tensor:
+    """Eq. 4: ``(1/NK) sum ||T L(I) - L(T I)||^2`` in square pixels."""
+    return (moved - again).mul(size / 2).square().sum(-1).mean((-2, -1))
+
+
+def elt_mask(batch: Batch, images: str) -> Tensor:
+    """Which images ``(B,)`` the ELT acts on: those without landmarks, or ``"all"``.
+
+    A batch that does not say which are labelled is taken whole.
+    """
+    if images == "all" or "labelled" not in batch:
+        return torch.ones_like(batch["index"], dtype=torch.bool)
+    return ~batch["labelled"]
+
+
+def l2_penalty(module: nn.Module) -> Tensor:
+    """``||W||^2`` of eq. 3: weights only, no biases."""
+    weights = [p for p in module.parameters() if p.ndim > 1]
+    return torch.stack([w.square().sum() for w in weights]).sum()
+
+
+def start_weights(module: nn.Module) -> None:
+    """He's initial weights for layers with ReLU; biases zero."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+
+
+def map_network(config: SeqMtConfig) -> nn.Sequential:
+    """From images to K maps of the same size: figure 1's stack, or figure 15's RCN."""
+    if config.trunk == "rcn":
+        return Recombinator(
+            config.image_channels, config.channels, config.landmarks, config.levels
+        )
+    if config.trunk != "stack":
+        raise ValueError(f"trunk must be 'stack' or 'rcn', got {config.trunk!r}")
+    hidden = (config.channels,) * (len(config.kernels) - 1)
+    return conv_stack(
+        (config.image_channels, *hidden, config.landmarks), config.kernels
+    )
+
+
+def class_heads(config: SeqMtConfig, inputs: int) -> nn.ModuleDict:
+    """One branch of fully connected layers for each label."""
+    return nn.ModuleDict(
+        {
+            name: mlp((inputs, *config.hidden, count), config.dropout)
+            for name, count in config.heads.items()
+        }
+    )
 
 
 class SeqMt(nn.Module):
@@ -124,17 +339,9 @@ class SeqMt(nn.Module):
     def __init__(self, config: SeqMtConfig):
         super().__init__()
         self.config = config
-        hidden = (config.channels,) * (len(config.kernels) - 1)
-        self.maps = conv_stack(
-            (config.image_channels, *hidden, config.landmarks), config.kernels
-        )
-        self.classifier = mlp(
-            (2 * config.landmarks, *config.hidden, config.classes), config.dropout
-        )
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear):
-                nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
+        self.maps = map_network(config)
+        self.heads = class_heads(config, inputs=2 * config.landmarks)
+        start_weights(self)
         if config.start not in ("plain", "comparing"):
             raise ValueError(
                 f"start must be 'plain' or 'comparing', got {config.start!r}"
@@ -142,60 +349,95 @@ class SeqMt(nn.Module):
         if config.start == "comparing":
             with torch.no_grad():
                 self.maps[-1].weight.abs_()
-                weight = self.classifier[0].weight.view(-1, config.landmarks, 2)
-                weight -= weight.mean(dim=1, keepdim=True)
+                for head in self.heads.values():
+                    weight = head[0].weight.view(-1, config.landmarks, 2)
+                    weight -= weight.mean(dim=1, keepdim=True)
         self.beta = config.beta
         self.weights = {
             "class": config.weight_class,
             "landmark": config.weight_landmark,
             "equivariance": config.weight_equivariance,
+            "l2": config.weight_l2,
         }
         # Transformations are drawn on the CPU, so a seed means the same on any device.
         self.generator = torch.Generator().manual_seed(0)
 
+    @torch.no_grad()
+    def calibrate(self, images: Tensor) -> None:
+        """Give the first maps contrast: scale the last convolution, once, until
+        ``beta M(I)`` of these images has the deviation ``config.contrast``."""
+        if self.config.contrast:
+            now = self.beta * self.scores(images).std().item()
+            self.maps[-1].weight.mul_(self.config.contrast / now)
+
     def scores(self, images: Tensor) -> Tensor:
         """Maps before the softmax, ``M(I)`` in eq. 1: ``(B, K, H, W)``."""
-        return self.maps(check_images(images, self.config.image_channels))
+        images = check_images(images, self.config.image_channels)
+        if self.config.trunk == "rcn":
+            images = local_contrast(images)
+        return self.maps(images)
 
     def landmarks(self, images: Tensor) -> Tensor:
         """Landmarks ``L(I)``, eq. 1-2: ``(B, K, 2)`` in [-1, 1]."""
         return soft_argmax(self.scores(images), self.beta)
 
-    def classify(self, points: Tensor) -> Tensor:
-        """Class logits ``(B, classes)`` from landmarks ``(B, K, 2)`` alone."""
-        return self.classifier(points.flatten(1))
+    def move(self, points: Tensor, warp: Affine) -> Tensor:
+        """``T . L(I)`` of eq. 4: where the landmarks belong in the warped image.
 
-    def class_logits(self, images: Tensor) -> Tensor:
-        return self.classify(self.landmarks(images))
+        A method of its own because it is the step to get wrong: the warp that moves the
+        pixels moves the points the same way (``warp.points``), not the inverse way.
+        """
+        return warp.points(points)
+
+    def logits(self, points: Tensor) -> dict[str, Tensor]:
+        """Class logits ``(B, classes)`` of each head from landmarks ``(B, K, 2)``
+        alone."""
+        return {name: head(points.flatten(1)) for name, head in self.heads.items()}
+
+    def classify(self, points: Tensor) -> Tensor:
+        """Logits ``(B, classes)`` of the first head from landmarks ``(B, K, 2)``."""
+        return next(iter(self.logits(points).values()))
+
+    def class_logits(self, images: Tensor) -> dict[str, Tensor]:
+        """Class logits of each head, through the landmarks."""
+        return self.logits(self.landmarks(images))
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Weighted terms of eq. 3 and 4. Terms of weight zero are left out.
 
-        ``batch["labelled"]`` ``(B,)`` bool, where present, says which images may use
-        their landmarks; the equivariance term then uses the others (section 4.2).
+        With several heads the class term is their mean.
         """
-        image, config = batch["image"], self.config
+        image, size = batch["image"], self.config.size
         points = self.landmarks(image)  # (B, K, 2)
-        pixel = config.size / 2  # [-1, 1] to pixels
-        labelled = batch.get("labelled")
-        if labelled is None:
-            labelled = torch.ones_like(batch["index"], dtype=torch.bool)
         terms = {}
-        if self.weights["class"]:
-            loss = F.cross_entropy(self.classify(points), batch["label"])
-            terms["class"] = self.weights["class"] * loss
+        if self.weights["class"] and self.heads:
+            logits = self.logits(points)
+            each = [class_loss(logits[name], batch[name]) for name in logits]
+            terms["class"] = torch.stack(each).mean(0)
         if self.weights["landmark"]:
-            mask = batch["visible"] & labelled[:, None]  # (B, K)
-            error = (points - batch["landmarks"]).mul(pixel).square().sum(-1)
-            loss = (error * mask).mean()  # 1/(N K): unlabelled images count as zero
-            terms["landmark"] = self.weights["landmark"] * loss
+            terms["landmark"] = landmark_loss(points, batch, size)
         if self.weights["equivariance"]:
-            warp = seqmt_affine(len(image), config.warp, self.generator)
-            again = self.landmarks(warp.image(image))
-            error = (warp.points(points) - again).mul(pixel).square().sum(-1)
-            unlabelled = ~labelled if not labelled.all() else labelled
-            loss = (error * unlabelled[:, None]).mean()
-            terms["equivariance"] = self.weights["equivariance"] * loss
+            terms["equivariance"] = self._equivariance(
+                image, points, elt_mask(batch, self.config.elt_images)
+            )
         if not terms:
             raise ValueError("all loss weights are zero: there is nothing to train")
-        return terms
+        if self.weights.get("l2"):
+            terms["l2"] = l2_penalty(self)
+        return {name: self.weights[name] * term for name, term in terms.items()}
+
+    def _equivariance(self, image: Tensor, points: Tensor, on: Tensor) -> Tensor:
+        count = int(on.sum())
+        if not count:
+            return 0 * points.sum()  # every image of the batch has landmarks
+        warp = seqmt_affine(count, self.config.warp, self.generator)
+        again = self.landmarks(warp.image(image[on]))
+        loss = equivariance_loss(self.move(points[on], warp), again, self.config.size)
+        return loss * (count / len(points))  # eq. 4 divides by all N images
+
+
+PRESETS = tuple(
+    name
+    for name, member in vars(SeqMtConfig).items()
+    if isinstance(member, classmethod) and name != "preset"
+)

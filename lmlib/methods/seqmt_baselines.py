@@ -1,0 +1,182 @@
+"""What Seq-MT is compared with: Comm-MT (figure 6) and Heatmap-MT (figure 8).
+
+Both get the images, labels and loss weights of ``SeqMt`` and its configuration. What
+differs is where the class is read from, and how maps become points:
+
+    Comm-MT     image -> convolutions and pooling -> shared FC -> landmarks | class
+    Heatmap-MT  image -> maps -> softmax -> landmarks
+                         maps -> pooling and convolutions -> FC -> class
+
+RCN is Heatmap-MT with an RCN for its maps and no class; RCN+ is SeqMt with the same.
+
+The paper leaves open, and we chose: Comm-MT has the channels, kernels and FC layers of
+the Seq-MT beside it; its landmarks leave a sigmoid that spans the image. Heatmap-MT's
+class branch halves the maps twice, with a convolution after each, then the same FC
+layers.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lmlib.geometry import to_pixels
+from lmlib.heatmaps import hard_argmax
+from lmlib.layers import check_images, local_contrast, mlp
+from lmlib.methods.seqmt import (
+    SeqMtConfig,
+    class_heads,
+    class_loss,
+    l2_penalty,
+    landmark_loss,
+    map_network,
+    start_weights,
+)
+from lmlib.samples import Batch
+
+
+class CommMt(nn.Module):
+    """The common multi-tasking network (figure 6): pooling, then shared FC layers."""
+
+    def __init__(self, config: SeqMtConfig):
+        super().__init__()
+        self.config = config
+        c, k = config.channels, config.kernels[0]
+
+        def conv(inputs: int) -> list[nn.Module]:
+            return [nn.Conv2d(inputs, c, k, padding=k // 2), nn.ReLU(inplace=True)]
+
+        layers = conv(config.image_channels)
+        for _ in range(4):  # "x4": same size, weights of their own
+            layers += conv(c)
+        layers += [nn.MaxPool2d(2), *conv(c), nn.MaxPool2d(2), nn.Flatten()]
+        self.features = nn.Sequential(*layers)
+        side = config.size // 4
+        # All FC layers but the branches' own end in ReLU and dropout.
+        self.shared = nn.Sequential(
+            mlp((c * side * side, *config.hidden), config.dropout),
+            nn.ReLU(inplace=True),
+            nn.Dropout(config.dropout),
+        )
+        self.points = nn.Linear(config.hidden[-1], 2 * config.landmarks)
+        self.heads = nn.ModuleDict(
+            {n: nn.Linear(config.hidden[-1], c) for n, c in config.heads.items()}
+        )
+        start_weights(self)
+        self.weights = _weights(config)
+
+    def _shared(self, images: Tensor) -> Tensor:
+        images = check_images(images, self.config.image_channels)
+        return self.shared(self.features(images))
+
+    def _points(self, shared: Tensor) -> Tensor:
+        # [0, 1] of the sigmoid is the image from edge to edge
+        return self.points(shared).sigmoid().mul(2).sub(1).unflatten(1, (-1, 2))
+
+    def landmarks(self, images: Tensor) -> Tensor:
+        """``(B, K, 2)`` in [-1, 1]."""
+        return self._points(self._shared(images))
+
+    def class_logits(self, images: Tensor) -> dict[str, Tensor]:
+        """Class logits ``(B, classes)`` of each head."""
+        shared = self._shared(images)
+        return {name: head(shared) for name, head in self.heads.items()}
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Weighted terms of eq. 3."""
+        shared = self._shared(batch["image"])
+        points = self._points(shared)
+        terms = {"landmark": landmark_loss(points, batch, self.config.size)}
+        logits = {name: head(shared) for name, head in self.heads.items()}
+        return _weighted(self, terms, logits, batch)
+
+
+class HeatmapMt(nn.Module):
+    """Heatmap multi-tasking (figure 8): a softmax over pixels for each landmark.
+
+    Its answer is the best *pixel*: however good the maps, up to half a pixel off. And
+    the class is read from the maps themselves, so nothing forces them to be landmarks.
+    """
+
+    def __init__(self, config: SeqMtConfig):
+        super().__init__()
+        self.config = config
+        self.maps = map_network(config)
+        c, side = config.channels, config.size // 4
+        self.pooled = nn.Sequential(
+            nn.MaxPool2d(2),
+            nn.Conv2d(config.landmarks, c, 5, padding=2),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+            nn.Conv2d(c, c, 5, padding=2),
+            nn.ReLU(inplace=True),
+            nn.Flatten(),
+        )
+        self.heads = class_heads(config, inputs=c * side * side)
+        start_weights(self)
+        self.weights = _weights(config)
+
+    def scores(self, images: Tensor) -> Tensor:
+        """Maps before the softmax: ``(B, K, H, W)``."""
+        images = check_images(images, self.config.image_channels)
+        if self.config.trunk == "rcn":
+            images = local_contrast(images)
+        return self.maps(images)
+
+    def landmarks(self, images: Tensor) -> Tensor:
+        """Centres of the best pixels, ``(B, K, 2)`` in [-1, 1]."""
+        return hard_argmax(self.scores(images))
+
+    def _logits(self, scores: Tensor) -> dict[str, Tensor]:
+        if not self.heads:
+            return {}
+        pooled = self.pooled(scores)
+        return {name: head(pooled) for name, head in self.heads.items()}
+
+    def class_logits(self, images: Tensor) -> dict[str, Tensor]:
+        """Class logits ``(B, classes)`` of each head."""
+        return self._logits(self.scores(images))
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Weighted terms: cross-entropy against the true pixel, and the class."""
+        scores = self.scores(batch["image"])
+        terms = {"landmark": pixel_loss(scores, batch)}
+        logits = self._logits(scores) if self.weights["class"] else {}
+        return _weighted(self, terms, logits, batch)
+
+
+def pixel_loss(scores: Tensor, batch: Batch) -> Tensor:
+    """``-(1/NK) sum log softmax(M)`` at the pixel that holds the landmark.
+
+    Landmarks outside the image are left out, hidden and unlabelled ones too.
+    """
+    height, width = scores.shape[-2:]
+    points = batch["landmarks"]
+    mask = batch["visible"] & (points.abs() <= 1).all(-1)  # NaN is outside
+    if "labelled" in batch:
+        mask = mask & batch["labelled"][:, None]
+    pixel = to_pixels(points.nan_to_num(), (height, width)).round().long()
+    column, row = pixel[..., 0].clamp(0, width - 1), pixel[..., 1].clamp(0, height - 1)
+    logp = F.log_softmax(scores.flatten(2), dim=-1)
+    chosen = logp.gather(2, (row * width + column).unsqueeze(2)).squeeze(2)
+    return -(chosen * mask).mean()
+
+
+def _weights(config: SeqMtConfig) -> dict[str, float]:
+    return {
+        "class": config.weight_class,
+        "landmark": config.weight_landmark,
+        "l2": config.weight_l2,
+    }
+
+
+def _weighted(method, terms: dict, logits: dict, batch: Batch) -> dict[str, Tensor]:
+    """Add the class and L2 terms, weigh all; terms of weight zero are left out."""
+    weights = method.weights
+    if weights["class"] and logits:
+        each = [class_loss(logits[name], batch[name]) for name in logits]
+        terms["class"] = torch.stack(each).mean()
+    if not any(weights[name] for name in terms):
+        raise ValueError("all loss weights are zero: there is nothing to train")
+    if weights.get("l2"):
+        terms["l2"] = l2_penalty(method)
+    return {n: weights[n] * term for n, term in terms.items() if weights[n]}
