@@ -134,7 +134,7 @@ class SeqMtConfig:
             beta=0.01,
             weight_landmark=1.0,
             weight_equivariance=1.0,
-            contrast=10.0,
+            contrast=3.0,
             lr=2e-3,
             batch_size=16,
         )
@@ -167,7 +167,7 @@ class SeqMtConfig:
             weight_equivariance=0.3,
             weight_l2=1e-5,
             warp="hands",
-            contrast=10.0,
+            contrast=3.0,
         )
 
     @classmethod
@@ -216,7 +216,7 @@ class SeqMtConfig:
             weight_l2=1e-5,
             warp="300w",
             elt_images="all",
-            contrast=10.0,
+            contrast=3.0,
         )
 
     @classmethod
