@@ -6,6 +6,7 @@ last line; the next append moves that fragment to ``EXPERIMENT.jsonl.broken`` an
 touches nothing else.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -347,6 +348,7 @@ def run_missing(
     """Do the runs that have no rows yet, writing each one's rows as soon as it ends.
 
     Stop it at any time and call it again: it goes on with the run that was cut off.
+    Call it in several processes at once and they share the runs.
     Shows progress and the time left. Rows carry the budget in ``extra``; a run done
     under another budget does not count as done. Returns the new rows.
     """
@@ -361,15 +363,39 @@ def run_missing(
     with tqdm(total=len(runs), initial=done, unit="run", disable=not progress) as bar:
         for run in todo:
             bar.set_description(run.name)
-            try:
-                rows = _rows(run, where)
-            except Exception as error:
-                error.add_note(f"in run {run.name}")
-                raise
-            append_rows(rows, folder)
-            new += rows
+            with _taken(run, folder) as ours:
+                if ours:
+                    try:
+                        rows = _rows(run, where)
+                    except Exception as error:
+                        error.add_note(f"in run {run.name}")
+                        raise
+                    append_rows(rows, folder)
+                    new += rows
             bar.update()
     return new
+
+
+@contextmanager
+def _taken(run: Run, folder: Path | None) -> Iterator[bool]:
+    """True if the run is ours to do; False if another process is at it or has done it.
+
+    The lock goes with the process, so a killed one leaves its run to the next.
+    """
+    if not fcntl:
+        yield True
+        return
+    about = f"{folder or results_folder()}/{run.name}/{current_budget()}"
+    name = hashlib.sha256(about.encode()).hexdigest()[:16]
+    locks = repository_root() / "data" / "cache" / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with open(locks / name, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield bool(missing_runs([run], folder))
 
 
 def _rows(run: Run, where: dict) -> list[Row]:
