@@ -21,6 +21,22 @@ def conv_stack(channels: tuple[int, ...], kernels: tuple[int, ...]) -> nn.Sequen
     return nn.Sequential(*layers[:-1])
 
 
+@torch.no_grad()
+def unit_variance(layers: nn.Sequential, x: Tensor) -> None:
+    """Give every channel of every convolution mean 0 and deviation 1 for images ``x``.
+
+    Layer-sequential unit variance (Mishkin and Matas 2016): from the first layer on,
+    random weights are rescaled so that none starts out silent or deafening.
+    """
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d):
+            y = layer(x)
+            mean, deviation = y.mean((0, 2, 3)), y.std((0, 2, 3)).clamp(min=1e-6)
+            layer.weight.div_(deviation.view(-1, 1, 1, 1))
+            layer.bias.sub_(mean).div_(deviation)
+        x = layer(x)
+
+
 def mlp(widths: tuple[int, ...], dropout: float = 0.0) -> nn.Sequential:
     """Fully connected layers with ReLU and dropout on all but the last."""
     layers: list[nn.Module] = []

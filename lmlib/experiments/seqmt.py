@@ -80,19 +80,27 @@ class Problem:
 
     name: str  # of the experiment
     about: str
-    scene: Callable[[], object]  # training images
-    train: range
-    tests: dict[str, tuple[Callable[[], object], range]]  # "" or "hard" -> images
+    train: tuple[Callable, range]  # scene of a given size, and its images
+    tests: dict[str, tuple[Callable, range]]  # "" or "hard" -> the same
     preset: str  # of SeqMtConfig; Comm-MT and Heatmap-MT take the same sizes
     steps: dict[int, int]  # percent with landmarks -> steps of the class budget
     error: Callable  # (points, truth, visible) -> the table's error
     settings: dict[str, int]  # setting -> number of seeds, in the order to run them
     rcn: str = ""  # preset of RCN and RCN+
+    small: bool = True  # under the class budget, the presets end in "_class"
     labels: tuple[str, ...] = ()  # class labels the scene gives
     balance: str | None = None  # labelled subsets hold every class of this one
     augment: str = ""  # ranges of the transformations of training images
     guess_hidden: bool = False  # hidden landmarks are annotated too, as on faces
-    identities: int = 0
+    identities: int = 0  # people in the training images
+
+    def config(self, rcn: bool = False):
+        """The configuration under the current budget."""
+        from lmlib.methods.seqmt import SeqMtConfig
+
+        small = self.small and current_budget() != "full"
+        name = self.rcn if rcn else self.preset
+        return SeqMtConfig.preset(name + "_class" if small else name)
 
 
 # --- one cell -------------------------------------------------------------------------
@@ -100,15 +108,14 @@ class Problem:
 
 def network(problem: Problem, cell: Cell):
     """The untrained network of one cell; its weights come from torch's global seed."""
-    from lmlib.methods.seqmt import SeqMt, SeqMtConfig
+    from lmlib.methods.seqmt import SeqMt
     from lmlib.methods.seqmt_baselines import CommMt, HeatmapMt
 
     class WrongWay(SeqMt):
         def move(self, points, warp):
             return warp.inverse().points(points)
 
-    rcn = cell.network in ("RCN", "RCN+")
-    config = SeqMtConfig.preset(problem.rcn if rcn else problem.preset)
+    config = problem.config(rcn=cell.network in ("RCN", "RCN+"))
     if cell.labels:
         counts = {**config.heads, "identity": problem.identities}
         heads = tuple((name, counts[name]) for name in cell.labels)
@@ -150,7 +157,8 @@ def train_cell(problem: Problem, setting: str, seed: int):
     from lmlib.training import cosine, fit
 
     cell = Cell.read(setting)
-    train = budget(quick=problem.train[:120], class_=problem.train, full=problem.train)
+    _, train = problem.train
+    train = budget(quick=train[:120], class_=train, full=train)
     steps = problem.steps[cell.percent]
     steps = budget(quick=4, class_=steps, full=20 * steps)
     data = stored(problem, "train", train)
@@ -158,8 +166,7 @@ def train_cell(problem: Problem, setting: str, seed: int):
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
     torch.manual_seed(seed)
     method = network(problem, cell)
-    if hasattr(method, "calibrate"):
-        method.calibrate(data.all["image"][:64])
+    method.calibrate(data.all["image"][:64])
 
     def prepare(batch):
         row = (batch["index"] - train.start).cpu()
@@ -181,6 +188,7 @@ def train_cell(problem: Problem, setting: str, seed: int):
         steps,
         batch_size=2 * size if mixed else size,
         lr=method.config.lr,
+        betas=method.config.betas,
         schedule=cosine(steps),
         prepare=prepare,
         seed=seed,
@@ -262,13 +270,13 @@ def predict(method, images, chunk: int = 100):
 
 
 @cache
-def _stored(problem_name: str, which: str, indices: range):
+def _stored(problem_name: str, which: str, indices: range, size: int):
     from lmlib.samples import Stored
 
     problem = PROBLEMS[problem_name]
-    scene = problem.scene if which == "train" else problem.tests[which][0]
+    scene, _ = problem.train if which == "train" else problem.tests[which]
     keys = problem.labels + (("identity",) if problem.identities else ())
-    data = Stored(scene(), indices, keys)
+    data = Stored(scene(size), indices, keys)
     if problem.guess_hidden:
         data.all["visible"].fill_(True)
     return data
@@ -276,7 +284,7 @@ def _stored(problem_name: str, which: str, indices: range):
 
 def stored(problem: Problem, which: str, indices: range):
     """The images of ``"train"`` or of a test set, drawn once and kept."""
-    return _stored(problem.name, which, indices)
+    return _stored(problem.name, which, indices, problem.config().size)
 
 
 def run_file(experiment: str, setting: str, seed: int):
@@ -341,25 +349,25 @@ def blocks(size: int):
     return Blocks(size)
 
 
-def hands(subjects: int, seed: int):
+def hands(size: int, *, seed: int, subjects: int):
     from lmlib.scenes import Hands
 
-    return Hands(32, seed=seed, gray=True, subjects=subjects)
+    return Hands(size, seed=seed, gray=True, subjects=subjects)
 
 
-def studio_faces(identities: int, seed: int):
+def studio(size: int, *, seed: int, identities: int):
     """MultiPIE's stand-in: five cameras, six emotions, studio light."""
     from lmlib.scenes import Faces
 
-    return Faces(32, seed=seed, gray=True, cameras=True, identities=identities)
+    return Faces(size, seed=seed, gray=True, cameras=True, identities=identities)
 
 
-def wild_faces(seed: int, turned: float = 1.0):
+def wild(size: int, *, seed: int, turned: float = 1.0):
     """300-W's stand-in; ``turned`` stretches the range of poses."""
     from lmlib.scenes import Faces
 
     pose = {"yaw": 25.0 * turned, "pitch": 12.0 * turned, "roll": 15.0 * turned}
-    return Faces(40, seed=seed, gray=True, **pose)
+    return Faces(size, seed=seed, gray=True, **pose)
 
 
 def each(rows, percents, seeds: int = 1) -> dict[str, int]:
@@ -398,21 +406,93 @@ BLOCKS_KNOBS = {
     for value in ("0.01", "0.1", "10")
 }
 
+HANDS_KEY = in_order(
+    each(SEQ_MT, [5], 5),
+    each(("Seq-MT(L)", "Seq-MT(L+T+C)"), [10], 5),
+    each(("Seq-MT(L)", "Seq-MT(L+C)"), [100], 5),
+    each(("Seq-MT(L)",), [20], 5),
+    each(BASELINES, [5], 5),
+    each(("Seq-MT(L+C)", "Seq-MT(L+T+C)"), [50], 5),
+    {"Seq-MT(L+T+C,inverse)@5": 1, "Seq-MT(L+T+C,inverse)@10": 1},
+    {"Seq-MT(L+T+C,shuffled)@5": 1, "Seq-MT(L+C,shuffled)@100": 1},
+)
+FACES_KEY = in_order(
+    each(SEQ_MT, [5], 5),
+    each((f"Seq-MT(L+{n})" for n in ("identity", "emotion", "camera")), [5], 5),
+    each(("Seq-MT(L)", "Seq-MT(L+C)"), [100], 5),
+    each(BASELINES, [5], 5),
+    each(("Seq-MT(L+C)",), [50], 5),
+    {"Seq-MT(L+T,inverse)@5": 1, "Seq-MT(L+C,shuffled)@5": 1},
+)
+WILD_KEY = in_order(
+    {f"{row}@{p}": 5 for p in (100, 5) for row in ("RCN+(L)", "RCN+(L+T)")},
+    {"RCN(L)@100": 5, "RCN+(L,flat)@100": 1},
+    {"RCN+(L+T,inverse)@100": 1, "RCN+(L+T,inverse)@5": 1},
+    {f"{row}@{p}": 5 for p in (5, 100) for row in ("Seq-MT(L)", "Seq-MT(L+T)")},
+    each(("Comm-MT(L)", "Heatmap-MT(L)"), [5, 100], 5),
+)
+SAME = dict.fromkeys(PERCENTS, 1000)
+
 PROBLEMS = {
     problem.name: problem
     for problem in (
         Problem(
             "seqmt-blocks",
-            "Table 1 at the paper's size: Blocks, 60 px, 9x9 kernels",
-            partial(blocks, 60),
-            range(3200),
-            {"": (partial(blocks, 60), range(6400, 9600))},
+            "Table 1: Blocks at the paper's own size",
+            (blocks, range(3200)),
+            {"": (blocks, range(6400, 9600))},
             "blocks",
             {1: 1000, 5: 1000, 10: 1000, 20: 1250, 50: 2000, 100: 2500},
             pixels_of_60,
             in_order(BLOCKS_KEY, BLOCKS_KNOBS, each(TABLE_1, PERCENTS, 5)),
+            small=False,
             labels=("label",),
             balance="label",
+        ),
+        Problem(
+            "seqmt-hands",
+            "Tables 2 and 10: hands, 8 subjects to train on, 4 others to test on",
+            (partial(hands, seed=0, subjects=8), range(573)),
+            {"": (partial(hands, seed=1, subjects=4), range(540))},
+            "hands",
+            SAME,
+            wrist_widths,
+            in_order(HANDS_KEY, each(TABLE_1, PERCENTS[1:], 5)),
+            labels=("label",),
+            balance="label",
+            augment="hands",
+        ),
+        Problem(
+            "seqmt-faces",
+            "Tables 3 and 7-9: studio faces, 150 people to train on, 137 others to "
+            "test on",
+            (partial(studio, seed=0, identities=150), range(1875)),
+            {"": (partial(studio, seed=1, identities=137), range(1054))},
+            "multipie",
+            SAME,
+            eye_distances,
+            in_order(FACES_KEY, each(TABLE_1, PERCENTS[1:], 5)),
+            labels=("emotion", "camera"),
+            balance="emotion",
+            augment="multipie",
+            guess_hidden=True,
+            identities=150,
+        ),
+        Problem(
+            "seqmt-wild",
+            "Tables 4 and 5: faces in the wild; hard: turned up to 1.6 times as far",
+            (partial(wild, seed=0), range(2834)),
+            {
+                "": (partial(wild, seed=1), range(554)),
+                "hard": (partial(wild, seed=2, turned=1.6), range(540)),
+            },
+            "w300",
+            SAME,
+            eye_distances,
+            WILD_KEY,
+            rcn="rcn_plus",
+            augment="300w",
+            guess_hidden=True,
         ),
     )
 }

@@ -26,8 +26,8 @@ The paper leaves open, and we chose:
   where something is (last convolution positive) and a classifier that sees only
   differences between landmarks. And at the paper's small beta a random network's maps
   are flat: every landmark sits in the middle of the image and hardly moves. So
-  ``contrast`` scales the last convolution once, on a few training images, until the
-  maps have peaks.
+  ``calibrate`` rescales the layers once, on a few training images, until the maps have
+  peaks (``contrast``).
 """
 
 from dataclasses import dataclass, replace
@@ -38,7 +38,14 @@ from torch import Tensor, nn
 
 from lmlib.geometry import Affine, seqmt_affine
 from lmlib.heatmaps import soft_argmax
-from lmlib.layers import Recombinator, check_images, conv_stack, local_contrast, mlp
+from lmlib.layers import (
+    Recombinator,
+    check_images,
+    conv_stack,
+    local_contrast,
+    mlp,
+    unit_variance,
+)
 from lmlib.samples import Batch
 
 
@@ -66,6 +73,7 @@ class SeqMtConfig:
     contrast: float = 0.0  # wanted deviation of beta * M(I) at the start; 0: as it is
     image_channels: int = 1
     lr: float = 1e-3  # Adam; the paper names neither this nor the batch
+    betas: tuple[float, float] = (0.9, 0.99)  # of Adam
     batch_size: int = 64
 
     @property
@@ -135,7 +143,7 @@ class SeqMtConfig:
             weight_landmark=1.0,
             weight_equivariance=1.0,
             contrast=3.0,
-            lr=2e-3,
+            lr=3e-3,
             batch_size=16,
         )
 
@@ -172,7 +180,7 @@ class SeqMtConfig:
 
     @classmethod
     def hands_class(cls) -> "SeqMtConfig":
-        """Ours, for two cores: hands at 32 px, 5x5 kernels, 16 maps."""
+        """Ours, for two cores: hands at 32 px, 5x5 kernels, 8 maps."""
         return _small(cls.hands())
 
     @classmethod
@@ -192,7 +200,7 @@ class SeqMtConfig:
 
     @classmethod
     def multipie_class(cls) -> "SeqMtConfig":
-        """Ours, for two cores: faces at 32 px, 5x5 kernels, 16 maps."""
+        """Ours, for two cores: faces at 32 px, 5x5 kernels, 8 maps."""
         return _small(cls.multipie())
 
     @classmethod
@@ -221,7 +229,7 @@ class SeqMtConfig:
 
     @classmethod
     def w300_class(cls) -> "SeqMtConfig":
-        """Ours, for two cores: 40 px, eight 5x5 convolutions of 16 maps."""
+        """Ours, for two cores: 40 px, eight 5x5 convolutions of 8 maps."""
         return _small(cls.w300(), size=40)
 
     @classmethod
@@ -245,14 +253,14 @@ class SeqMtConfig:
     @classmethod
     def rcn_plus_class(cls) -> "SeqMtConfig":
         """Ours, for two cores: 40 px, 16 maps, three poolings."""
-        return _small(cls.rcn_plus(), size=40, levels=3)
+        return _small(cls.rcn_plus(), size=40, levels=3, channels=16)
 
 
 def _small(config: SeqMtConfig, size: int = 32, **changes) -> SeqMtConfig:
-    """The same network at ``size`` pixels, with 5x5 kernels and 16 maps."""
+    """The same network at ``size`` pixels, with kernels of at most 5x5 and 8 maps."""
     kernels = tuple(min(kernel, 5) for kernel in config.kernels)
-    small = {"size": size, "kernels": kernels, "channels": 16, "batch_size": 16}
-    return replace(config, **small, lr=2e-3, **changes)
+    small = {"size": size, "kernels": kernels, "channels": 8, "batch_size": 16}
+    return replace(config, **{**small, "lr": 3e-3, **changes})
 
 
 # --- the three losses -----------------------------------------------------------------
@@ -309,6 +317,17 @@ def start_weights(module: nn.Module) -> None:
             nn.init.zeros_(layer.bias)
 
 
+@torch.no_grad()
+def calibrate_maps(
+    maps: nn.Sequential, config: SeqMtConfig, images: Tensor, beta: float | None = None
+) -> None:
+    """Give every layer unit variance, then the maps contrast: ``beta M(I)`` of these
+    images has the deviation ``config.contrast``. Nothing happens where that is 0."""
+    if config.contrast and config.trunk == "stack":
+        unit_variance(maps, images)
+        maps[-1].weight.mul_(config.contrast / (beta or config.beta))
+
+
 def map_network(config: SeqMtConfig) -> nn.Sequential:
     """From images to K maps of the same size: figure 1's stack, or figure 15's RCN."""
     if config.trunk == "rcn":
@@ -362,13 +381,9 @@ class SeqMt(nn.Module):
         # Transformations are drawn on the CPU, so a seed means the same on any device.
         self.generator = torch.Generator().manual_seed(0)
 
-    @torch.no_grad()
     def calibrate(self, images: Tensor) -> None:
-        """Give the first maps contrast: scale the last convolution, once, until
-        ``beta M(I)`` of these images has the deviation ``config.contrast``."""
-        if self.config.contrast:
-            now = self.beta * self.scores(images).std().item()
-            self.maps[-1].weight.mul_(self.config.contrast / now)
+        """Rescale the random start to these images; see ``calibrate_maps``."""
+        calibrate_maps(self.maps, self.config, images)
 
     def scores(self, images: Tensor) -> Tensor:
         """Maps before the softmax, ``M(I)`` in eq. 1: ``(B, K, H, W)``."""

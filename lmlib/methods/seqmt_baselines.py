@@ -21,9 +21,10 @@ from torch import Tensor, nn
 
 from lmlib.geometry import to_pixels
 from lmlib.heatmaps import hard_argmax
-from lmlib.layers import check_images, local_contrast, mlp
+from lmlib.layers import check_images, local_contrast, mlp, unit_variance
 from lmlib.methods.seqmt import (
     SeqMtConfig,
+    calibrate_maps,
     class_heads,
     class_loss,
     l2_penalty,
@@ -63,6 +64,11 @@ class CommMt(nn.Module):
         )
         start_weights(self)
         self.weights = _weights(config)
+
+    def calibrate(self, images: Tensor) -> None:
+        """The same start as Seq-MT's: every convolution with unit variance."""
+        if self.config.contrast:
+            unit_variance(self.features, images)
 
     def _shared(self, images: Tensor) -> Tensor:
         images = check_images(images, self.config.image_channels)
@@ -114,6 +120,10 @@ class HeatmapMt(nn.Module):
         self.heads = class_heads(config, inputs=c * side * side)
         start_weights(self)
         self.weights = _weights(config)
+
+    def calibrate(self, images: Tensor) -> None:
+        """The same start as Seq-MT's; a softmax without beta reads these maps."""
+        calibrate_maps(self.maps, self.config, images, beta=1.0)
 
     def scores(self, images: Tensor) -> Tensor:
         """Maps before the softmax: ``(B, K, H, W)``."""

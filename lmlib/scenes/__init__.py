@@ -1,6 +1,8 @@
 """Procedural data sets with exact ground truth, rendered on the model's device."""
 
 from lmlib.scenes.blocks import Blocks
+from lmlib.scenes.faces import Faces
+from lmlib.scenes.hands import Hands
 from lmlib.scenes.shapes import Shapes
 
-__all__ = ["Blocks", "Shapes"]
+__all__ = ["Blocks", "Faces", "Hands", "Shapes"]
