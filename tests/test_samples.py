@@ -3,13 +3,18 @@
 import pytest
 import torch
 
+from lmlib.evaluation import map_on_mask
+from lmlib.geometry import Affine, seqmt_affine
 from lmlib.samples import (
+    Stored,
+    augment,
     check_batch,
     class_balanced_subset,
     collate,
     split,
     step_indices,
 )
+from lmlib.scenes import Shapes
 
 
 def good():
@@ -153,3 +158,67 @@ def test_who_keeps_a_label_depends_on_the_seed_alone():
 def test_a_share_is_between_zero_and_one(share):
     with pytest.raises(ValueError, match="share must be in"):
         class_balanced_subset(torch.zeros(4), share)
+
+
+# --- pools, stored sets, augmentation -------------------------------------------------
+
+
+def test_pools_share_every_batch():
+    pools = (torch.tensor([3, 5, 8]), range(100, 120))
+    for step in range(4):
+        drawn = step_indices(step, 12, pools, seed=1)
+        first, second = drawn[:6].tolist(), drawn[6:].tolist()
+        assert sorted(first) == [3, 3, 5, 5, 8, 8]  # two epochs of its own
+        assert len(set(second)) == 6 and all(100 <= i < 120 for i in second)
+    nested = step_indices(0, 12, (pools, pools), seed=1)
+    assert torch.equal(nested[:6], nested[6:])
+    assert torch.equal(nested[:6], step_indices(0, 6, pools, seed=1))
+
+
+def test_a_tensor_of_indices_is_drawn_like_a_range():
+    for step in range(5):
+        as_range = step_indices(step, 7, range(10, 40, 3), seed=2)
+        as_tensor = step_indices(step, 7, torch.arange(10, 40, 3), seed=2)
+        assert torch.equal(as_range, as_tensor)
+
+
+@pytest.mark.parametrize("pools", [(), (range(3), range(3), range(3))])
+def test_a_batch_that_cannot_be_shared_is_an_error(pools):
+    with pytest.raises(ValueError, match="a batch of 4 cannot be shared"):
+        step_indices(0, 4, pools)
+
+
+def test_stored_images_are_the_scenes_own():
+    scene = Shapes(16)
+    data = Stored(scene, range(20, 320, 2), keys=("label",))
+    wanted = torch.tensor([318, 20, 44])
+    batch, fresh = data.batch(wanted), scene.batch(wanted)
+    assert set(batch) == {"image", "landmarks", "visible", "index", "label"}
+    for name, value in batch.items():
+        torch.testing.assert_close(value, fresh[name], atol=1e-5, rtol=0)
+    assert len(data) == 150
+    for outside in (18, 320, 21):
+        with pytest.raises(IndexError, match="are stored"):
+            data.batch([outside])
+
+
+def test_augmentation_moves_landmarks_with_their_pixels():
+    batch = Shapes(48).batch(range(16))
+    warp = seqmt_affine(16, "hands", torch.Generator().manual_seed(0))
+    moved = augment(batch, warp)
+    mask = warp.image(batch["mask"])
+
+    def on_own_shape(points):
+        hits = map_on_mask(points, mask)
+        return hits.diagonal(dim1=1, dim2=2).float().mean()
+
+    assert on_own_shape(moved["landmarks"]) == 1
+    assert on_own_shape(batch["landmarks"]) < 0.9  # control: not moved
+    assert torch.equal(moved["label"], batch["label"])
+
+
+def test_landmarks_that_leave_the_image_are_hidden():
+    batch = Shapes(16).batch(range(4))
+    away = Affine(torch.tensor([[[1.0, 0, 3], [0, 1, 0]]]).repeat(4, 1, 1))
+    assert not augment(batch, away)["visible"].any()
+    assert augment(batch, away, hide=False)["visible"].all()

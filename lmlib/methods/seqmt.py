@@ -216,7 +216,7 @@ class SeqMtConfig:
             classes=0,
             channels=32,
             kernels=(9,) * 8,
-            hidden=(),
+            hidden=(256, 256),  # of Comm-MT alone
             beta=0.01,
             weight_class=0.0,
             weight_landmark=2.0,
