@@ -52,7 +52,7 @@ def test_networks_and_knobs():
     assert isinstance(of("RCN(L)@100", PROBLEMS["seqmt-wild"]), HeatmapMt)
     assert of("RCN+(L+T)@5", PROBLEMS["seqmt-wild"]).config.trunk == "rcn"
     assert of("Seq-MT(L+T,alpha=0.1)@5").weights["equivariance"] == 0.1
-    assert of("Seq-MT(L,flat)@5").beta == of("Seq-MT(L)@5").beta / 1000
+    assert of("Seq-MT(L,flat)@5").gain == of("Seq-MT(L)@5").gain / 1000
     assert of("Seq-MT(L+identity)@5", FACES).config.heads == {"identity": 150}
     with pytest.raises(ValueError, match="no network 'Other'"):
         of("Other(L)@5")
@@ -118,3 +118,31 @@ def test_measures_are_the_tables_own():
     visible[0, 3] = False  # a hidden landmark counts nowhere
     assert abs(seqmt.wrist_widths(shifted, truth, visible) - 20) < 1e-4
     assert abs(seqmt.pixels_of_60(truth + 0.1, truth, visible) - 3 * 2**0.5) < 1e-4
+
+
+def test_landmarks_without_names_are_matched_after_the_fact():
+    """Three images of two classes: the maps swap between the classes, and once within
+    one."""
+    truth = torch.rand(6, 5, 2)
+    visible, labels = (
+        torch.ones(6, 5, dtype=torch.bool),
+        torch.tensor([0, 0, 0, 1, 1, 1]),
+    )
+    swapped = [1, 0, 2, 3, 4]
+    points = truth.clone()
+    points[3:] = truth[3:, swapped]
+    found = seqmt.unnamed_errors(BLOCKS, points, truth, visible, labels)
+    assert max(found.values()) < 1e-5  # each class has its own order
+    points[0] = truth[0, swapped]
+    found = seqmt.unnamed_errors(BLOCKS, points, truth, visible, labels)
+    assert found["error_by_image"] < 1e-5 and found["error_by_class"] > 0.1
+
+
+@pytest.mark.parametrize("setting", ["Seq-MT(C)@0", "Seq-MT(C+T)@0"])
+def test_a_network_without_landmark_labels_uses_every_image(
+    setting, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("LMLIB_ROOT", str(tmp_path))
+    row = seqmt.run_cell(BLOCKS, setting, 0)
+    assert row["extra"]["n_labelled"] == 0
+    assert set(seqmt.metrics(BLOCKS, Cell.read(setting))) <= set(row)

@@ -225,6 +225,16 @@ def orientations(cells, mirror=False):
     return turned
 
 
+def test_the_squares_alone_tell_the_classes_apart():
+    """Seq-MT's classifier sees the five landmarks and no head."""
+    squares = [chain_cells(turns)[1:] for turns in CHAINS.values()]
+    for one, two in itertools.combinations(squares, 2):
+        centred = one - one.mean(dim=0), two - two.mean(dim=0)
+        for quarter in range(4):
+            turn = rotation(torch.tensor(quarter * math.pi / 2))
+            assert (centred[0] @ turn.mT - centred[1]).abs().max() > 0.3
+
+
 def test_fifteen_chains_distinct_up_to_rotation_and_no_two_mirror_images():
     cells = {name: chain_cells(turns) for name, turns in CHAINS.items()}
     assert len(cells) == 15

@@ -205,6 +205,7 @@ def test_calibration_gives_the_maps_contrast_whatever_beta(batch):
         torch.testing.assert_close(std, torch.full((5,), SMALL.contrast))
         assert flat < 0.9 * SMALL.contrast
     untouched = network(SeqMt, contrast=0.0)
+    assert untouched.gain == 1
     before = untouched.maps[0].weight.clone()
     untouched.calibrate(batch["image"])
     assert torch.equal(untouched.maps[0].weight, before)

@@ -26,8 +26,9 @@ The paper leaves open, and we chose:
   where something is (last convolution positive) and a classifier that sees only
   differences between landmarks. And at the paper's small beta a random network's maps
   are flat: every landmark sits in the middle of the image and hardly moves. So
-  ``calibrate`` rescales the layers once, on a few training images, until the maps have
-  peaks (``contrast``).
+  ``calibrate`` gives every layer unit variance, once, on a few training images, and the
+  maps are multiplied by a fixed ``gain``, so that ``beta M(I)`` starts with peaks: its
+  deviation is ``contrast``.
 """
 
 from dataclasses import dataclass, replace
@@ -143,7 +144,7 @@ class SeqMtConfig:
             weight_landmark=1.0,
             weight_equivariance=1.0,
             contrast=3.0,
-            lr=3e-3,
+            lr=1.5e-3,
             batch_size=16,
         )
 
@@ -260,7 +261,7 @@ def _small(config: SeqMtConfig, size: int = 32, **changes) -> SeqMtConfig:
     """The same network at ``size`` pixels, with kernels of at most 5x5 and 8 maps."""
     kernels = tuple(min(kernel, 5) for kernel in config.kernels)
     small = {"size": size, "kernels": kernels, "channels": 8, "batch_size": 16}
-    return replace(config, **{**small, "lr": 3e-3, **changes})
+    return replace(config, **{**small, "lr": 2e-3, **changes})
 
 
 # --- the three losses -----------------------------------------------------------------
@@ -317,17 +318,6 @@ def start_weights(module: nn.Module) -> None:
             nn.init.zeros_(layer.bias)
 
 
-@torch.no_grad()
-def calibrate_maps(
-    maps: nn.Sequential, config: SeqMtConfig, images: Tensor, beta: float | None = None
-) -> None:
-    """Give every layer unit variance, then the maps contrast: ``beta M(I)`` of these
-    images has the deviation ``config.contrast``. Nothing happens where that is 0."""
-    if config.contrast and config.trunk == "stack":
-        unit_variance(maps, images)
-        maps[-1].weight.mul_(config.contrast / (beta or config.beta))
-
-
 def map_network(config: SeqMtConfig) -> nn.Sequential:
     """From images to K maps of the same size: figure 1's stack, or figure 15's RCN."""
     if config.trunk == "rcn":
@@ -372,6 +362,7 @@ class SeqMt(nn.Module):
                     weight = head[0].weight.view(-1, config.landmarks, 2)
                     weight -= weight.mean(dim=1, keepdim=True)
         self.beta = config.beta
+        self.gain = config.contrast / config.beta if config.contrast else 1.0
         self.weights = {
             "class": config.weight_class,
             "landmark": config.weight_landmark,
@@ -382,15 +373,16 @@ class SeqMt(nn.Module):
         self.generator = torch.Generator().manual_seed(0)
 
     def calibrate(self, images: Tensor) -> None:
-        """Rescale the random start to these images; see ``calibrate_maps``."""
-        calibrate_maps(self.maps, self.config, images)
+        """Rescale the random start to these images, where ``contrast`` asks for it."""
+        if self.config.contrast:
+            unit_variance(self.maps, images)
 
     def scores(self, images: Tensor) -> Tensor:
         """Maps before the softmax, ``M(I)`` in eq. 1: ``(B, K, H, W)``."""
         images = check_images(images, self.config.image_channels)
         if self.config.trunk == "rcn":
             images = local_contrast(images)
-        return self.maps(images)
+        return self.gain * self.maps(images)
 
     def landmarks(self, images: Tensor) -> Tensor:
         """Landmarks ``L(I)``, eq. 1-2: ``(B, K, 2)`` in [-1, 1]."""

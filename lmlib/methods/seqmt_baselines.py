@@ -24,7 +24,6 @@ from lmlib.heatmaps import hard_argmax
 from lmlib.layers import check_images, local_contrast, mlp, unit_variance
 from lmlib.methods.seqmt import (
     SeqMtConfig,
-    calibrate_maps,
     class_heads,
     class_loss,
     l2_penalty,
@@ -119,18 +118,20 @@ class HeatmapMt(nn.Module):
         )
         self.heads = class_heads(config, inputs=c * side * side)
         start_weights(self)
+        self.gain = config.contrast or 1.0  # its softmax has no beta
         self.weights = _weights(config)
 
     def calibrate(self, images: Tensor) -> None:
-        """The same start as Seq-MT's; a softmax without beta reads these maps."""
-        calibrate_maps(self.maps, self.config, images, beta=1.0)
+        """The same start as Seq-MT's."""
+        if self.config.contrast:
+            unit_variance(self.maps, images)
 
     def scores(self, images: Tensor) -> Tensor:
         """Maps before the softmax: ``(B, K, H, W)``."""
         images = check_images(images, self.config.image_channels)
         if self.config.trunk == "rcn":
             images = local_contrast(images)
-        return self.maps(images)
+        return self.gain * self.maps(images)
 
     def landmarks(self, images: Tensor) -> Tensor:
         """Centres of the best pixels, ``(B, K, 2)`` in [-1, 1]."""

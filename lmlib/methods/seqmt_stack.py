@@ -54,7 +54,7 @@ class SeqMtStack(nn.Module):
         for name in ("class", "landmark", "equivariance", "l2"):
             values = [method.weights.get(name, 0.0) for method in methods]
             self.register_buffer(f"weight_{name}", torch.tensor(values), False)
-        betas = torch.tensor([method.beta for method in methods])
+        betas = torch.tensor([method.beta * method.gain for method in methods])
         self.register_buffer("betas", betas, False)
         self.generator = torch.Generator().manual_seed(0)
 

@@ -2,9 +2,12 @@
 triangle.
 
 The paper shows its fifteen base figures only as a small picture, so the list below is
-ours: six cells in a row of turns, one from each mirror pair (a mirror image cannot be
-reached by rotation and would be another class). The head is the triangle; it points
-away from the chain. Each image turns its figure by any angle, scales it and moves it.
+ours: six cells in a row of turns. The head is the triangle; it points away from the
+chain. Each image turns its figure by any angle, scales it and moves it.
+
+The class must be readable from the five landmarks alone, the squares, since Seq-MT's
+classifier sees nothing else. So no two chains differ in their first turn only, which
+moves nothing but the head. No two figures are mirror images of each other either.
 
 Sizes were calibrated on the one number the paper gives away: guessing the mean position
 costs about 13 pixels (its Comm-MT at 1 % of the labels is off by 12.9). Side 7 px,
@@ -32,17 +35,17 @@ CHAINS = {
     "hook at the tail": "FFFL",
     "hook before the tail": "FFLF",
     "corner": "FLFF",
-    "hook at the head": "LFFF",
     "late step": "FFLR",
     "early step": "FLRF",
     "head step": "LRFF",
     "staircase": "LRLR",
     "long s": "FLFR",
     "wide s": "LFRF",
-    "wide u": "LFFL",
     "small u": "FFLL",
     "u then out": "FLLR",
     "crank": "LFFR",
+    "wide u": "FLFL",
+    "long z": "LRFL",
 }
 SIDE = 7.0  # pixels of a 60-pixel image, at scale 1
 SCALE = (0.8, 1.2)
