@@ -52,10 +52,12 @@ class Recombinator(nn.Module):
     Five resolutions for ``levels=4``: going down, a 3x3 convolution and a 2x2 pooling
     at each; going up, the coarser maps are doubled in size and concatenated with what
     that resolution held before its pooling. Every convolution but the last is followed
-    by ReLU.
+    by ReLU. ``last`` is the width of the last hidden layer, ``channels`` if 0.
     """
 
-    def __init__(self, inputs: int, channels: int, outputs: int, levels: int = 4):
+    def __init__(
+        self, inputs: int, channels: int, outputs: int, levels: int = 4, last: int = 0
+    ):
         super().__init__()
         self.levels = levels
         c = channels
@@ -71,7 +73,7 @@ class Recombinator(nn.Module):
             else conv_stack((2 * c, c, c), (5, 1))
             for level in range(levels)
         )
-        self.out = conv_stack((c, c, outputs), (1, 1))
+        self.out = conv_stack((c, last or c, outputs), (1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         """``(B, inputs, H, W)`` to ``(B, outputs, H, W)``; 2^levels divides H and W."""

@@ -476,8 +476,6 @@ WILD_KEY = in_order(
     {f"{row}@{p}": 5 for p in (5, 100) for row in ("Seq-MT(L)", "Seq-MT(L+T)")},
     each(("Comm-MT(L)", "Heatmap-MT(L)"), [5, 100], 5),
 )
-SAME = dict.fromkeys(PERCENTS, 1000)
-
 PROBLEMS = {
     problem.name: problem
     for problem in (
@@ -501,7 +499,7 @@ PROBLEMS = {
             (partial(hands, seed=0, subjects=8), range(573)),
             {"": (partial(hands, seed=1, subjects=4), range(540))},
             "hands",
-            SAME,
+            dict.fromkeys(PERCENTS, 800),
             wrist_widths,
             in_order(HANDS_KEY, each(TABLE_1, PERCENTS[1:], 5)),
             labels=("label",),
@@ -515,7 +513,7 @@ PROBLEMS = {
             (partial(studio, seed=0, identities=150), range(1875)),
             {"": (partial(studio, seed=1, identities=137), range(1054))},
             "multipie",
-            SAME,
+            dict.fromkeys(PERCENTS, 600),
             eye_distances,
             in_order(FACES_KEY, each(TABLE_1, PERCENTS[1:], 5)),
             labels=("emotion", "camera"),
@@ -533,7 +531,7 @@ PROBLEMS = {
                 "hard": (partial(wild, seed=2, turned=1.6), range(540)),
             },
             "w300",
-            SAME,
+            dict.fromkeys(PERCENTS, 400),
             eye_distances,
             WILD_KEY,
             rcn="rcn_plus",
