@@ -53,7 +53,7 @@ def test_networks_and_knobs():
     assert of("RCN+(L+T)@5", PROBLEMS["seqmt-wild"]).config.trunk == "rcn"
     assert of("Seq-MT(L+T,alpha=0.1)@5").weights["equivariance"] == 0.1
     assert of("Seq-MT(L,flat)@5").gain == of("Seq-MT(L)@5").gain / 1000
-    assert of("Seq-MT(L+identity)@5", FACES).config.heads == {"identity": 150}
+    assert of("Seq-MT(L+identity)@5", FACES).config.heads == {"identity": 60}
     with pytest.raises(ValueError, match="no network 'Other'"):
         of("Other(L)@5")
 
