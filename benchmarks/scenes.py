@@ -3,6 +3,8 @@
 The reference draws the same kind of polygons the plain way: one after the other with
 Pillow, four times too large, then shrunk (supersampling); its masks add up to its
 image. It gets its corners for nothing, ours also draws the random numbers and labels.
+Hands and faces have no such reference: they are compared with drawing one image after
+the other, and with looking them up in a ``Stored`` set, as training does.
 """
 
 import numpy as np
@@ -10,7 +12,8 @@ import torch
 from PIL import Image, ImageDraw
 
 from benchmarks import compare
-from lmlib.scenes import Blocks, Shapes
+from lmlib.samples import Stored
+from lmlib.scenes import Blocks, Faces, Hands, Shapes
 
 COUNT, ROUNDS, THREADS, FINE = 64, 60, 2, 4
 
@@ -77,9 +80,41 @@ def run() -> list[dict]:
                     f"shape by shape, {FINE}x supersampled",
                 }
             )
+        for scene in (Hands(64), Faces(64)):
+            rows += drawn_in_three_ways(scene)
     finally:
         torch.set_num_threads(before)
     return rows
+
+
+def drawn_in_three_ways(scene) -> list[dict]:
+    """As a batch against one by one; stored against drawn anew."""
+    name = f"{type(scene).__name__} {scene.size}x{scene.size}"
+    data = Stored(scene, range(COUNT))
+    ours, plain = compare(
+        lambda: scene.batch(range(COUNT)),
+        lambda: [scene.batch([i]) for i in range(COUNT)],
+        repeats=2,
+    )
+    stored, drawn = compare(
+        lambda: data.batch(range(COUNT)), lambda: scene.batch(range(COUNT)), repeats=2
+    )
+    about = {"images_per_second": round(COUNT / ours)}
+    return [
+        {
+            "name": f"scenes {type(scene).__name__}",
+            "ratio": round(plain / ours, 2),
+            **about,
+            "what": f"{name}, a batch of {COUNT} against one image after the other, "
+            f"{THREADS} CPU threads",
+        },
+        {
+            "name": f"stored {type(scene).__name__}",
+            "ratio": round(drawn / stored, 2),
+            **about,
+            "what": f"{name}, {COUNT} images looked up against drawn",
+        },
+    ]
 
 
 if __name__ == "__main__":

@@ -53,6 +53,8 @@ def test_networks_and_knobs():
     assert of("RCN+(L+T)@5", PROBLEMS["seqmt-wild"]).config.trunk == "rcn"
     assert of("Seq-MT(L+T,alpha=0.1)@5").weights["equivariance"] == 0.1
     assert of("Seq-MT(L,flat)@5").gain == of("Seq-MT(L)@5").gain / 1000
+    rcn = [of(f"RCN+(L{x})@100", PROBLEMS["seqmt-wild"]) for x in ("", ",flat")]
+    assert rcn[1].beta * rcn[1].gain == rcn[0].beta * rcn[0].gain / 1000
     assert of("Seq-MT(L+identity)@5", FACES).config.heads == {"identity": 60}
     with pytest.raises(ValueError, match="no network 'Other'"):
         of("Other(L)@5")

@@ -130,7 +130,8 @@ def network(problem: Problem, cell: Cell):
     if "C" not in cell.terms:
         off["classes"] = 0
     if cell.broken == "flat":
-        off["contrast"] = config.contrast / 1000 or 1e-3
+        knob = "contrast" if config.contrast else "beta"
+        off[knob] = getattr(config, knob) / 1000
     config = replace(config, **off, **{KNOBS[name]: x for name, x in cell.knobs})
     kinds = {"Seq-MT": SeqMt, "Comm-MT": CommMt, "Heatmap-MT": HeatmapMt}
     kinds |= {"RCN": HeatmapMt, "RCN+": SeqMt}
@@ -510,7 +511,7 @@ PROBLEMS = {
         ),
         Problem(
             "seqmt-faces",
-            "Tables 3 and 7-9: studio faces, 60 people to train on, 60 others to test on",
+            "Tables 3 and 7-9: studio faces, 60 people to train on, 60 others to test",
             (partial(studio, seed=0, identities=60), range(600)),
             {"": (partial(studio, seed=1, identities=60), range(600))},
             "multipie",
