@@ -52,6 +52,17 @@ def test_each_network_trains_as_it_would_alone(data):
                 torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.parametrize("trunk", ["stack", "rcn"])
+def test_each_network_answers_as_it_would_alone(trunk, data):
+    methods = networks(2, trunk=trunk, levels=2)
+    images = torch.stack([data.all["image"][:6], data.all["image"][6:12]])
+    together = SeqMtStack(methods).eval().landmarks(images)
+    for method, own, points in zip(methods, images, together, strict=True):
+        torch.testing.assert_close(
+            points, method.eval().landmarks(own), atol=1e-5, rtol=1e-4
+        )
+
+
 def test_the_equivariance_term_is_that_of_one_network(data):
     method = networks(1)[0]
     batch = data.batch(range(8))
