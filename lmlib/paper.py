@@ -1,0 +1,89 @@
+"""What the papers print, as data: ``data/paper/PAPER.toml``, one entry a table.
+
+Published numbers stand there and nowhere else, so that "paper beside measured" is
+computed. Rows carry the names of our settings, without the percentage of labels behind
+them: ``Seq-MT(L+C)``; our rows of the same cell are ``Seq-MT(L+C)@5``.
+"""
+
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lmlib.results import build, check_fields, read_rows, repository_root, summarise
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """One printed table, or one of its columns; the TOML's head explains the fields."""
+
+    source: str
+    about: str
+    experiment: str
+    metric: str
+    unit: str
+    scale: int
+    better: str
+    rows: dict  # row -> {percent: value}
+    others: dict = field(default_factory=dict)  # methods of other people -> value
+
+    def __post_init__(self):
+        check_fields(self)
+        if self.better not in ("lower", "higher"):
+            raise ValueError(f"better must be 'lower' or 'higher', got {self.better!r}")
+
+    @property
+    def percents(self) -> list[int]:
+        """The columns, in order."""
+        return sorted({percent for row in self.rows.values() for percent in row})
+
+    def measured(self, budget: str = "class") -> dict[tuple[str, int], dict]:
+        """Our summary of each cell that has rows: ``(row, percent)`` -> mean, n, ...
+
+        As in ``results.summarise``, in the table's unit. Cells without rows are absent,
+        and so are all if none of our metrics answers to the table.
+        """
+        if not self.metric:
+            return {}
+        names = {f"{row}@{p}": (row, p) for row in self.rows for p in self.percents}
+        found = [
+            row
+            for row in read_rows(self.experiment)
+            if row.setting in names
+            and row.metric == self.metric
+            and row.budget == budget
+        ]
+        cells = {}
+        for cell in summarise(found):
+            for name in ("mean", "std", "low", "high"):
+                cell[name] *= self.scale
+            cells[names[cell["setting"]]] = cell
+        return cells
+
+
+def paper_tables(paper: str) -> dict[str, PaperTable]:
+    """All tables of a paper by name; ValueError naming file and table if one is wrong.
+
+    The file lies in ``data/paper`` of ``LMLIB_ROOT`` or, failing that, of the checkout.
+    """
+    roots = (repository_root(), Path(__file__).resolve().parents[1])
+    files = [root / "data" / "paper" / f"{paper}.toml" for root in roots]
+    path = next((file for file in files if file.is_file()), None)
+    if path is None:
+        raise ValueError(f"{files[0]}: no tables of a paper called {paper!r}")
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path}: not valid TOML: {error}") from None
+    tables = {}
+    for name, entry in document.items():
+        try:
+            rows = {row: _cells(cells) for row, cells in entry.get("rows", {}).items()}
+            tables[name] = build(PaperTable, entry | {"rows": rows})
+        except ValueError as error:
+            raise ValueError(f"{path}: table {name}: {error}") from None
+    return tables
+
+
+def _cells(cells: dict) -> dict[int, float]:
+    """``{"5": 3.95}`` -> ``{5: 3.95}``: TOML's keys are words."""
+    return {int(percent): float(value) for percent, value in cells.items()}
