@@ -305,3 +305,19 @@ def test_live_training_starts_pauses_and_listens(notebook, page):
     live.locator("button.lmlib-reset").click()
     until(lambda: "step 0 of" in status.inner_text(), "reset", 60)
     assert "ready" in status.inner_text()
+
+
+def test_a_dragged_landmark_changes_the_class(notebook, page):
+    """Seq-MT's bottleneck: the picture stays, a landmark moves, the class follows."""
+    notebook("13_seqmt_visualisation")
+    drag = widget(page, "lmlib-drag")
+    output = page.locator(".lmlib-drag-box", has=drag).first
+    before, image = numbers(output), picture(output)
+    drag.locator("g[role=slider]").nth(4).focus()  # the tail
+    for _ in range(8):
+        page.keyboard.press("Shift+ArrowRight")
+    until(lambda: picture(output) != image, "the bars follow the keys")
+    until(
+        lambda: abs(numbers(output)["true"] - before["true"]) > 0.005,
+        "the probability of the true class changes",
+    )
