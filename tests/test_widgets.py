@@ -477,7 +477,8 @@ def test_a_knob_turns_the_running_training(make_live):
     live.knobs["beta"][0].beta = 8.0
     assert live.method.beta == pytest.approx(8.0)
     until(lambda: live.value["beta"] == pytest.approx(8.0) and live.step > 10)
-    assert live.running and live.image.value != before
+    until(lambda: live.image.value != before)  # painted just after the numbers
+    assert live.running
 
 
 def test_a_knob_turned_while_paused_repaints(make_live):
