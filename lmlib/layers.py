@@ -52,7 +52,8 @@ class Recombinator(nn.Module):
     Five resolutions for ``levels=4``: going down, a 3x3 convolution and a 2x2 pooling
     at each; going up, the coarser maps are doubled in size and concatenated with what
     that resolution held before its pooling. Every convolution but the last is followed
-    by ReLU. ``last`` is the width of the last hidden layer, ``channels`` if 0.
+    by ReLU. ``last`` is the width of the last hidden layer, ``channels`` if 0. Images
+    first go through ``local_contrast``.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Recombinator(nn.Module):
                 f"an RCN with {self.levels} poolings needs sides divisible by "
                 f"{2**self.levels}, got {tuple(images.shape[-2:])}"
             )
-        x, kept = images, []
+        x, kept = local_contrast(images), []
         for conv in self.down:
             x = F.relu(conv(x))
             kept.append(x)

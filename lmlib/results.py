@@ -44,6 +44,17 @@ def results_folder() -> Path:
     return repository_root() / "data" / "results"
 
 
+def run_file(experiment: str, setting: str, seed: int) -> Path:
+    """Where an unfinished run keeps its state, so that a killed one can go on."""
+    name = f"{experiment}-{slug(setting)}-{seed}-{current_budget()}.safetensors"
+    return repository_root() / "data" / "cache" / name
+
+
+def slug(setting: str) -> str:
+    """A file name for a setting: ``Seq-MT(L+T,alpha=.1)@5`` -> Seq-MT_L+T_alpha.1_5."""
+    return re.sub(r"[(),@]+", "_", setting).replace("=", "").strip("_")
+
+
 # --- rows -----------------------------------------------------------------------------
 
 

@@ -124,7 +124,7 @@ class Stored:
 
     def __init__(self, data, indices: range, keys: tuple[str, ...] = (), device=None):
         kept = ("image", "landmarks", "visible", "index", *keys)
-        self.data, self.indices = data, indices
+        self.indices = indices
         chunks = [
             data.batch(indices[start : start + 256], device)
             for start in range(0, len(indices), 256)
@@ -160,6 +160,22 @@ def augment(
         "landmarks": points,
         "visible": batch["visible"] & inside if hide else batch["visible"],
     }
+
+
+def shuffled_labels(labels: dict[str, Tensor], first: int, seed: int):
+    """A negative control: ``prepare`` for ``fit`` that gives every image another's
+    labels, for good.
+
+    ``labels`` holds those of the images ``first``, ``first + 1``, ...: ``(N,)`` each.
+    """
+    count = len(next(iter(labels.values())))
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+
+    def prepare(batch: Batch) -> Batch:
+        row = order.to(batch["index"].device)[batch["index"] - first]
+        return {**batch, **{name: x.to(row.device)[row] for name, x in labels.items()}}
+
+    return prepare
 
 
 def class_balanced_subset(labels: Tensor, share: float, seed: int = 0) -> Tensor:

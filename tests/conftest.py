@@ -9,6 +9,7 @@ import matplotlib  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
+from lmlib.exercises import check, find  # noqa: E402
 from tools import chromium  # noqa: E402
 
 # Not through MPLBACKEND: kernels started by tests would inherit it and show no figure.
@@ -24,3 +25,28 @@ def chromium_executable() -> str:
         on_ci = os.environ.get("CI") == "true"
         (pytest.fail if on_ci else pytest.skip)(chromium.MISSING)
     return path
+
+
+@pytest.fixture
+def wrong_answer(capsys):
+    """Check a wrong answer: its hint is printed and lmlib's version is used."""
+
+    def run(name, answer, hint):
+        chosen = check(name, answer)
+        assert hint in capsys.readouterr().out
+        assert chosen is find(name).library
+
+    return run
+
+
+@pytest.fixture
+def right_answer(capsys):
+    """Check a right answer: it passes and is used, and so is the shown solution."""
+
+    def run(name, answer):
+        assert check(name, answer) is answer
+        task = find(name)
+        assert check(name, task.solution) is task.solution
+        assert capsys.readouterr().out.count("PASS") == 2
+
+    return run

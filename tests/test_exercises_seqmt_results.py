@@ -10,7 +10,6 @@ import pytest
 import torch
 from scipy.stats import t as student
 
-from lmlib.exercises import check, find
 from lmlib.experiments.seqmt import PROBLEMS, Cell, network
 from lmlib.paper import PaperTable, paper_tables
 
@@ -326,18 +325,13 @@ RIGHT = [
 
 
 @pytest.mark.parametrize("name, answer, hint", WRONG)
-def test_wrong_answers_get_their_own_hint(name, answer, hint, capsys):
-    chosen = check(name, answer)
-    assert hint in capsys.readouterr().out
-    assert chosen is find(name).library
+def test_wrong_answers_get_their_own_hint(name, answer, hint, wrong_answer):
+    wrong_answer(name, answer, hint)
 
 
 @pytest.mark.parametrize("name, answer", RIGHT)
-def test_right_answers_pass(name, answer, capsys):
-    assert check(name, answer) is answer
-    task = find(name)
-    assert check(name, task.solution) is task.solution
-    assert capsys.readouterr().out.count("PASS") == 2
+def test_right_answers_pass(name, answer, right_answer):
+    right_answer(name, answer)
 
 
 # ---- the paper's tables --------------------------------------------------------------

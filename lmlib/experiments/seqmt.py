@@ -22,7 +22,7 @@ from functools import cache, partial
 
 from lmlib.budget import budget, current_budget
 from lmlib.evaluation import match_landmarks
-from lmlib.results import Run, Table, environment, repository_root
+from lmlib.results import Run, Table, environment, repository_root, run_file, slug
 
 PERCENTS = (1, 5, 10, 20, 50, 100)  # and 0, for networks that learn from classes alone
 SEQ_MT = ("Seq-MT(L)", "Seq-MT(L+C)", "Seq-MT(L+T)", "Seq-MT(L+T+C)")
@@ -159,7 +159,7 @@ def train_cell(problem: Problem, setting: str, seed: int):
     import torch
 
     from lmlib.geometry import seqmt_affine
-    from lmlib.samples import augment
+    from lmlib.samples import augment, shuffled_labels
     from lmlib.training import cosine, fit
 
     cell = Cell.read(setting)
@@ -169,17 +169,17 @@ def train_cell(problem: Problem, setting: str, seed: int):
     steps = budget(quick=4, class_=steps, full=20 * steps)
     data = stored(problem, "train", train)
     mask = labelled_subset(problem, data, cell.percent, seed)
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
     torch.manual_seed(seed)
     method = network(problem, cell)
     method.calibrate(data.all["image"][:64])
+    labels = {name: data.all[name] for name in method.config.heads}
+    wrong = shuffled_labels(labels, train.start, seed) if labels else None
 
     def prepare(batch):
         row = (batch["index"] - train.start).cpu()
         batch["labelled"] = mask[row].to(batch["index"].device)
         if cell.broken == "shuffled":
-            for name in method.config.heads:
-                batch[name] = data.all[name][order[row]].to(batch["index"].device)
+            batch = wrong(batch)
         if problem.augment:  # fit has seeded torch for this step
             warp = seqmt_affine(len(row), problem.augment)
             batch = augment(batch, warp, "border", hide=not problem.guess_hidden)
@@ -331,21 +331,6 @@ def _stored(problem_name: str, which: str, indices: range, size: int):
 def stored(problem: Problem, which: str, indices: range):
     """The images of ``"train"`` or of a test set, drawn once and kept."""
     return _stored(problem.name, which, indices, problem.config().size)
-
-
-def run_file(experiment: str, setting: str, seed: int):
-    """Where an unfinished run keeps its state, so that a killed one can go on."""
-    return (
-        repository_root()
-        / "data"
-        / "cache"
-        / (f"{experiment}-{slug(setting)}-{seed}-{current_budget()}.safetensors")
-    )
-
-
-def slug(setting: str) -> str:
-    """A file name for a setting: ``Seq-MT(L+T,alpha=.1)@5`` -> Seq-MT_L+T_alpha.1_5."""
-    return re.sub(r"[(),@]+", "_", setting).replace("=", "").strip("_")
 
 
 def kept_file(experiment: str, setting: str):

@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import partial
 
 from lmlib.budget import budget, current_budget
-from lmlib.results import Run, Table, environment, repository_root
+from lmlib.results import Run, Table, environment, repository_root, run_file
 
 # Fixed and limited, as in the paper; the test images follow no training image.
 TRAIN, TEST = range(10_000), range(100_000, 102_000)
@@ -34,6 +34,7 @@ def shapes_run(setting: str, seed: int) -> dict:
     import torch
 
     from lmlib.methods.seqmt import SeqMt, SeqMtConfig
+    from lmlib.samples import shuffled_labels
     from lmlib.scenes import Shapes
     from lmlib.training import constant_then_decay, fit, save_checkpoint
 
@@ -48,6 +49,10 @@ def shapes_run(setting: str, seed: int) -> dict:
     train = budget(quick=TRAIN[:256], class_=TRAIN, full=TRAIN)
     torch.manual_seed(seed)
     method, scene = SeqMt(config), Shapes(config.size)
+    prepare = None
+    if setting == "shuffled-labels":
+        labels = {"label": scene.batch(train)["label"]}
+        prepare = shuffled_labels(labels, train.start, seed)
     fit(
         method,
         scene,
@@ -56,7 +61,7 @@ def shapes_run(setting: str, seed: int) -> dict:
         batch_size=config.batch_size,
         lr=config.lr,
         schedule=constant_then_decay(steps),
-        prepare=shuffled_labels(scene, train, seed) if "shuffled" in setting else None,
+        prepare=prepare,
         seed=seed,
         checkpoint=run_file("seqmt-shapes", setting, seed),
         save_every=100,
@@ -79,27 +84,6 @@ def shapes_run(setting: str, seed: int) -> dict:
             **environment(),
         )
     return {**measured, "steps": steps, "extra": extra}
-
-
-def run_file(experiment: str, setting: str, seed: int):
-    """Where an unfinished run keeps its state, so that a killed one can go on."""
-    name = f"{experiment}-{setting}-{seed}-{budget(quick='q', class_='c', full='f')}"
-    return repository_root() / "data" / "cache" / f"{name}.safetensors"
-
-
-def shuffled_labels(scene, indices: range, seed: int):
-    """``prepare`` for ``fit``: every image gets another one's label, for good."""
-    import torch
-
-    labels = scene.batch(indices)["label"]
-    generator = torch.Generator().manual_seed(seed)
-    labels = labels[torch.randperm(len(labels), generator=generator)]
-
-    def prepare(batch):
-        other = labels.to(batch["label"].device)[batch["index"] - indices.start]
-        return {**batch, "label": other}
-
-    return prepare
 
 
 def measure_shapes(method, scene, indices: range) -> dict[str, float]:

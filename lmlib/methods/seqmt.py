@@ -43,7 +43,6 @@ from lmlib.layers import (
     Recombinator,
     check_images,
     conv_stack,
-    local_contrast,
     mlp,
     unit_variance,
 )
@@ -317,6 +316,29 @@ def l2_penalty(module: nn.Module) -> Tensor:
     return torch.stack([w.square().sum() for w in weights]).sum()
 
 
+def loss_weights(config: SeqMtConfig) -> dict[str, float]:
+    """The factors of eq. 3 and 4 by term."""
+    return {
+        "class": config.weight_class,
+        "landmark": config.weight_landmark,
+        "equivariance": config.weight_equivariance,
+        "l2": config.weight_l2,
+    }
+
+
+def weighted(method, terms: dict, logits: dict, batch: Batch) -> dict[str, Tensor]:
+    """Add the class and L2 terms, weigh all; terms of weight zero are left out."""
+    weights = method.weights
+    if weights["class"] and logits:
+        each = [class_loss(logits[name], batch[name]) for name in logits]
+        terms = {"class": torch.stack(each).mean(0), **terms}
+    if not any(weights[name] for name in terms):
+        raise ValueError("all loss weights are zero: there is nothing to train")
+    if weights.get("l2"):
+        terms = {**terms, "l2": l2_penalty(method)}
+    return {n: weights[n] * term for n, term in terms.items() if weights[n]}
+
+
 def start_weights(module: nn.Module) -> None:
     """He's initial weights for layers with ReLU; biases zero."""
     for layer in module.modules():
@@ -375,12 +397,7 @@ class SeqMt(nn.Module):
                     weight -= weight.mean(dim=1, keepdim=True)
         self.beta = config.beta
         self.gain = config.contrast / config.beta if config.contrast else 1.0
-        self.weights = {
-            "class": config.weight_class,
-            "landmark": config.weight_landmark,
-            "equivariance": config.weight_equivariance,
-            "l2": config.weight_l2,
-        }
+        self.weights = loss_weights(config)
         # Transformations are drawn on the CPU, so a seed means the same on any device.
         self.generator = torch.Generator().manual_seed(0)
 
@@ -392,8 +409,6 @@ class SeqMt(nn.Module):
     def scores(self, images: Tensor) -> Tensor:
         """Maps before the softmax, ``M(I)`` in eq. 1: ``(B, K, H, W)``."""
         images = check_images(images, self.config.image_channels)
-        if self.config.trunk == "rcn":
-            images = local_contrast(images)
         return self.gain * self.maps(images)
 
     def landmarks(self, images: Tensor) -> Tensor:
@@ -426,24 +441,15 @@ class SeqMt(nn.Module):
 
         With several heads the class term is their mean.
         """
-        image, size = batch["image"], self.config.size
+        image = batch["image"]
         points = self.landmarks(image)  # (B, K, 2)
-        terms = {}
-        if self.weights["class"] and self.heads:
-            logits = self.logits(points)
-            each = [class_loss(logits[name], batch[name]) for name in logits]
-            terms["class"] = torch.stack(each).mean(0)
-        if self.weights["landmark"]:
-            terms["landmark"] = landmark_loss(points, batch, size)
+        terms = {"landmark": landmark_loss(points, batch, self.config.size)}
         if self.weights["equivariance"]:
             terms["equivariance"] = self._equivariance(
                 image, points, elt_mask(batch, self.config.elt_images)
             )
-        if not terms:
-            raise ValueError("all loss weights are zero: there is nothing to train")
-        if self.weights.get("l2"):
-            terms["l2"] = l2_penalty(self)
-        return {name: self.weights[name] * term for name, term in terms.items()}
+        logits = self.logits(points) if self.weights["class"] else {}
+        return weighted(self, terms, logits, batch)
 
     def _equivariance(self, image: Tensor, points: Tensor, on: Tensor) -> Tensor:
         count = int(on.sum())

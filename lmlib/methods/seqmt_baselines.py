@@ -15,21 +15,20 @@ class branch halves the maps twice, with a convolution after each, then the same
 layers.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lmlib.geometry import to_pixels
 from lmlib.heatmaps import hard_argmax
-from lmlib.layers import check_images, local_contrast, mlp, unit_variance
+from lmlib.layers import check_images, mlp, unit_variance
 from lmlib.methods.seqmt import (
     SeqMtConfig,
     class_heads,
-    class_loss,
-    l2_penalty,
     landmark_loss,
+    loss_weights,
     map_network,
     start_weights,
+    weighted,
 )
 from lmlib.samples import Batch
 
@@ -62,7 +61,7 @@ class CommMt(nn.Module):
             {n: nn.Linear(config.hidden[-1], c) for n, c in config.heads.items()}
         )
         start_weights(self)
-        self.weights = _weights(config)
+        self.weights = loss_weights(config)
 
     def calibrate(self, images: Tensor) -> None:
         """The same start as Seq-MT's: every convolution with unit variance."""
@@ -92,7 +91,7 @@ class CommMt(nn.Module):
         points = self._points(shared)
         terms = {"landmark": landmark_loss(points, batch, self.config.size)}
         logits = {name: head(shared) for name, head in self.heads.items()}
-        return _weighted(self, terms, logits, batch)
+        return weighted(self, terms, logits, batch)
 
 
 class HeatmapMt(nn.Module):
@@ -119,7 +118,7 @@ class HeatmapMt(nn.Module):
         self.heads = class_heads(config, inputs=c * side * side)
         start_weights(self)
         self.gain = config.contrast or 1.0  # its softmax has no beta
-        self.weights = _weights(config)
+        self.weights = loss_weights(config)
 
     def calibrate(self, images: Tensor) -> None:
         """The same start as Seq-MT's."""
@@ -129,8 +128,6 @@ class HeatmapMt(nn.Module):
     def scores(self, images: Tensor) -> Tensor:
         """Maps before the softmax: ``(B, K, H, W)``."""
         images = check_images(images, self.config.image_channels)
-        if self.config.trunk == "rcn":
-            images = local_contrast(images)
         return self.gain * self.maps(images)
 
     def landmarks(self, images: Tensor) -> Tensor:
@@ -152,7 +149,7 @@ class HeatmapMt(nn.Module):
         scores = self.scores(batch["image"])
         terms = {"landmark": pixel_loss(scores, batch)}
         logits = self._logits(scores) if self.weights["class"] else {}
-        return _weighted(self, terms, logits, batch)
+        return weighted(self, terms, logits, batch)
 
 
 def pixel_loss(scores: Tensor, batch: Batch) -> Tensor:
@@ -170,24 +167,3 @@ def pixel_loss(scores: Tensor, batch: Batch) -> Tensor:
     logp = F.log_softmax(scores.flatten(2), dim=-1)
     chosen = logp.gather(2, (row * width + column).unsqueeze(2)).squeeze(2)
     return -(chosen * mask).mean()
-
-
-def _weights(config: SeqMtConfig) -> dict[str, float]:
-    return {
-        "class": config.weight_class,
-        "landmark": config.weight_landmark,
-        "l2": config.weight_l2,
-    }
-
-
-def _weighted(method, terms: dict, logits: dict, batch: Batch) -> dict[str, Tensor]:
-    """Add the class and L2 terms, weigh all; terms of weight zero are left out."""
-    weights = method.weights
-    if weights["class"] and logits:
-        each = [class_loss(logits[name], batch[name]) for name in logits]
-        terms["class"] = torch.stack(each).mean()
-    if not any(weights[name] for name in terms):
-        raise ValueError("all loss weights are zero: there is nothing to train")
-    if weights.get("l2"):
-        terms["l2"] = l2_penalty(method)
-    return {n: weights[n] * term for n, term in terms.items() if weights[n]}

@@ -15,7 +15,6 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from lmlib.geometry import seqmt_affine
 from lmlib.heatmaps import soft_argmax
-from lmlib.layers import local_contrast
 from lmlib.methods.seqmt import (
     SeqMt,
     class_loss,
@@ -75,8 +74,6 @@ class SeqMtStack(nn.Module):
 
     def landmarks(self, images: Tensor) -> Tensor:
         """Images ``(M, B, C, H, W)`` to landmarks ``(M, B, K, 2)``."""
-        if self.config.trunk == "rcn":
-            images = local_contrast(images.flatten(0, 1)).view_as(images)
         scores = self._each("maps", images)  # (M, B, K, H, W)
         scores = scores * self.betas.view(-1, 1, 1, 1, 1)
         return soft_argmax(scores.flatten(0, 1)).unflatten(0, (self.count, -1))

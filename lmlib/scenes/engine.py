@@ -12,13 +12,12 @@ import torch
 from torch import Tensor
 
 from lmlib.geometry import pixel_grid
+from lmlib.samples import as_tensor
 
 
 def as_indices(indices, device=None) -> Tensor:
     """A range, list or tensor of image numbers as an int64 tensor; never empty."""
-    if isinstance(indices, range):
-        indices = torch.arange(indices.start, indices.stop, indices.step)
-    indices = torch.as_tensor(indices, device=device)
+    indices = torch.as_tensor(as_tensor(indices), device=device)
     if indices.is_floating_point() or indices.ndim != 1 or len(indices) == 0:
         raise ValueError(
             "image indices must be a non-empty list of integers, "
