@@ -463,7 +463,10 @@ def dve_warp(batch: int, generator=None, strength: float = 1.0) -> ThinPlateSpli
     return ThinPlateSpline(centres, strength * weights, affine.matrix, epsilon=1e-5)
 
 
-def dve_warp_pair(batch: int, generator=None) -> tuple[Warp, Warp]:
+def dve_warp_pair(
+    batch: int, generator=None, strength: float = 1.0
+) -> tuple[Warp, Warp]:
     """The two chained warps of DVE: the milder (half bend) gives image v, a second one
     on top of it gives image u. ``second.backward`` says where u reads v."""
-    return dve_warp(batch, generator, strength=0.5), dve_warp(batch, generator)
+    milder = dve_warp(batch, generator, strength / 2)
+    return milder, dve_warp(batch, generator, strength)

@@ -95,6 +95,85 @@ class Recombinator(nn.Module):
         return self.out(x)
 
 
+class Residual(nn.Module):
+    """Pre-activation bottleneck: ``inputs`` channels to ``2 * planes``."""
+
+    def __init__(self, inputs: int, planes: int):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for width, outputs, kernel in (
+            (inputs, planes, 1),
+            (planes, planes, 3),
+            (planes, 2 * planes, 1),
+        ):
+            layers += [nn.BatchNorm2d(width), nn.ReLU(inplace=bool(layers))]
+            layers += [nn.Conv2d(width, outputs, kernel, padding=kernel // 2)]
+        self.body = nn.Sequential(*layers)
+        same = inputs == 2 * planes
+        self.shortcut = nn.Identity() if same else nn.Conv2d(inputs, 2 * planes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.shortcut(x) + self.body(x)
+
+
+class Hourglass(nn.Module):
+    """One stack of Newell et al. 2016, on half the image's resolution.
+
+    ``(B, inputs, H, W)`` to ``(B, outputs, H / 2, W / 2)``; 2^(depth + 1) divides H and
+    W. There is no pooling behind the first convolution. ``repeats`` residuals stand
+    wherever the figure shows one; 2 * ``planes`` is the width.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        planes: int = 128,
+        depth: int = 4,
+        repeats: int = 4,
+    ):
+        super().__init__()
+        self.depth, width = depth, 2 * planes
+
+        def residuals() -> nn.Sequential:
+            return nn.Sequential(*[Residual(width, planes) for _ in range(repeats)])
+
+        self.stem = nn.Sequential(
+            nn.Conv2d(inputs, width // 4, 7, stride=2, padding=3),
+            nn.BatchNorm2d(width // 4),
+            nn.ReLU(inplace=True),
+            Residual(width // 4, width // 4),
+            Residual(width // 2, planes),
+            Residual(width, planes),
+        )
+        self.skip, self.down, self.up = (
+            nn.ModuleList(residuals() for _ in range(depth)) for _ in range(3)
+        )
+        self.bottom = residuals()
+        self.head = nn.Sequential(
+            residuals(),
+            nn.Conv2d(width, width, 1),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(width, outputs, 1),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        if any(side % 2 ** (self.depth + 1) for side in images.shape[-2:]):
+            raise ValueError(
+                f"an hourglass of depth {self.depth} needs sides divisible by "
+                f"{2 ** (self.depth + 1)}, got {tuple(images.shape[-2:])}"
+            )
+        x, kept = self.stem(images), []
+        for skip, down in zip(self.skip, self.down, strict=True):
+            kept.append(skip(x))
+            x = down(F.max_pool2d(x, 2))
+        x = self.bottom(x)
+        for up in self.up:
+            x = kept.pop() + F.interpolate(up(x), scale_factor=2, mode="nearest")
+        return self.head(x)
+
+
 def local_contrast(images: Tensor) -> Tensor:
     """RCN's preprocessing: each pixel against its neighbourhood, ``(B, C, H, W)``.
 

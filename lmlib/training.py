@@ -62,6 +62,7 @@ def fit(
     batch_size: int = 64,
     lr: float = 1e-3,
     betas: tuple[float, float] = (0.9, 0.999),
+    amsgrad: bool = False,
     schedule=None,
     prepare=None,
     clip: float | None = 1.0,
@@ -81,7 +82,7 @@ def fit(
         indices: the training images; shuffled anew each epoch, addressed by step. A
             tuple of pools, (labelled, unlabelled) say, shares every batch equally.
         steps: total optimiser steps, earlier ones of a resumed run included.
-        lr, betas: of Adam.
+        lr, betas, amsgrad: of Adam.
         schedule: ``step -> factor`` on the learning rate, or None for a constant one.
         prepare: changes a batch before the losses see it (hide labels, shuffle them,
         ...). clip: largest gradient norm, or None.
@@ -111,7 +112,9 @@ def fit(
     for weight in method.parameters():
         if weight.ndim == 4:  # about 1.7 times faster for small convolutions
             weight.data = weight.data.contiguous(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(method.parameters(), lr=lr, betas=betas)
+    optimizer = torch.optim.Adam(
+        method.parameters(), lr=lr, betas=betas, amsgrad=amsgrad
+    )
     # A stack of networks clips each of them on its own.
     clip_gradients = getattr(
         method,

@@ -1,0 +1,564 @@
+"""Descriptor vector exchange (Thewlis et al. 2019).
+
+Every pixel u of an image gets a vector ``phi_u``, and the vectors are good if they find
+their way: from an image to a warped copy of itself (equation 3),
+
+    loss = mean over u of  sum_v p(v|u) |v - g u|,   p(v|u) = softmax_v <phi_u, phi'_v>
+
+Long vectors do this by remembering the one image they were computed from. So before
+they are matched, they are *exchanged*: each is replaced by what it finds in the image
+of somebody else (equation 5),
+
+    phi^_u = sum_w  p(w|u) phi''_w
+
+which survives only if a nose has the same vector on every face. Equation 5 is
+scaled-dot-product attention with scale 1: queries from the image, keys and values from
+the other. And equation 3 is the mean of a distance under a softmax.
+
+The paper leaves open or prints otherwise, and we chose:
+
+* ``power``: the released code takes the distance to the power of .5, the paper to 1.
+* the networks are the released ones: SmallNet has six convolutions and LeakyReLU.
+* coordinates: a vector belongs to the centre of its cell of ``stride`` pixels, in both
+  images. The released code counts from the first pixel of the cell: the same up to a
+  shift of half a pixel that both images share.
+* positions outside the frame stay in the loss, as in the released code.
+* several auxiliary images (section 3.4) are not in the released code: softmax and sum
+  run over all their pixels at once.
+* JPEG noise on training images is left out; colours are jittered. So is the released
+  code's tiny learning rate for the biases of convolutions: where batch normalisation
+  follows, a bias does nothing.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lmlib.geometry import dve_warp_pair, pixel_grid, to_pixels
+from lmlib.heatmaps import hard_argmax, soft_argmax
+from lmlib.layers import Hourglass, check_images
+from lmlib.samples import Batch
+
+# Of CelebA; the released code's.
+MEAN = (0.5084, 0.4224, 0.3769)
+DEVIATION = (0.2599, 0.2371, 0.2323)
+
+
+@dataclass(frozen=True)
+class DveConfig:
+    """Sizes and settings of one network; presets carry the released code's values."""
+
+    channels: int = 64  # C, length of a descriptor
+    network: str = "smallnet"  # or "hourglass"
+    widths: tuple[int, ...] = (20, 48, 64, 80, 256)  # of SmallNet's hidden layers
+    planes: int = 128  # of the hourglass's residuals
+    depth: int = 4  # poolings of the hourglass
+    frame: int = 100  # side of the image before the crop
+    size: int = 70  # side of the crop the network sees
+    auxiliaries: int = 1  # |A|, section 3.4; 0: no exchange (Thewlis et al. 2017)
+    pool: int = 0  # images of a batch kept aside to serve as auxiliaries only
+    pairs: str = "warps"  # what g is: "warps", "flow" of the data, or "identity"
+    bend: float = 1.0  # strength of the warps' thin-plate splines
+    power: float = 0.5  # of the distance in eq. 3
+    unit: float = 0.0  # length to which vectors are normalised; 0: as they come
+    jitter: float = 0.4  # range of brightness, contrast and saturation
+    lr: float = 1e-3  # Adam with amsgrad
+    batch_size: int = 32
+    epochs: int = 100
+    decay: tuple[float, ...] = (0.72, 0.92)  # of all steps; then the rate is a tenth
+
+    stride = 2  # pixels a side of a cell, of both networks
+
+    @classmethod
+    def preset(cls, name: str) -> "DveConfig":
+        """The preset of that name, for commands and files that hold names."""
+        if name not in PRESETS:
+            raise ValueError(f"unknown preset {name!r}; expected one of {PRESETS}")
+        return getattr(cls, name)()
+
+    @classmethod
+    def smallnet64(cls) -> "DveConfig":
+        """SmallNet on CelebA: 100 px, centre 70; 32 pairs; raw dot products."""
+        return cls()
+
+    @classmethod
+    def hourglass64(cls) -> "DveConfig":
+        """A single hourglass: 136 px, centre 96; 16 pairs; vectors of length 20."""
+        return cls(
+            network="hourglass",
+            frame=136,
+            size=96,
+            unit=20.0,
+            batch_size=16,
+            decay=(0.5,),
+        )
+
+    @classmethod
+    def smallnet_class(cls) -> "DveConfig":
+        """Ours, for two cores: SmallNet of half the width at 48 px."""
+        return cls(
+            channels=32,
+            widths=(10, 24, 32, 40, 128),
+            frame=64,
+            size=48,
+            batch_size=16,
+            decay=(0.75,),
+        )
+
+    @classmethod
+    def hourglass_class(cls) -> "DveConfig":
+        """Ours, for two cores: an hourglass of an eighth of the width at 48 px.
+
+        Raw dot products, as SmallNet's: vectors of a fixed length learn slower.
+        """
+        return replace(cls.smallnet_class(), network="hourglass", planes=16, depth=3)
+
+    @classmethod
+    def roboarm(cls) -> "DveConfig":
+        """Section 4.4: the arm at 90 px, given flow; 20-D."""
+        return cls(channels=20, frame=90, size=90, pairs="flow", jitter=0.0)
+
+    @classmethod
+    def roboarm_class(cls) -> "DveConfig":
+        """Ours, for two cores: the arm at 48 px, SmallNet of half the width."""
+        return replace(
+            cls.smallnet_class(),
+            channels=20,
+            frame=48,
+            pairs="flow",
+            jitter=0.0,
+        )
+
+
+# --- equations 2, 3 and 5 -------------------------------------------------------------
+
+
+def exchange(source: Tensor, auxiliary: Tensor) -> Tensor:
+    """Eq. 5: what each source vector finds in the auxiliary images.
+
+    source ``(P, C, h, w)``; auxiliary ``(P, C, h, w)``, or ``(P, A, C, h, w)`` for a
+    set of A images (section 3.4), whose pixels share one softmax. Returns
+    ``(P, C, h, w)``. Attention kernels keep no matrix of all pixels by all pixels.
+    """
+    if auxiliary.ndim == 4:
+        auxiliary = auxiliary.unsqueeze(1)
+    query = _vectors(source)  # (P, N, C)
+    keys = auxiliary.permute(0, 1, 3, 4, 2).flatten(1, 3)  # (P, A h w, C)
+    found = F.scaled_dot_product_attention(
+        query.unsqueeze(1), keys.unsqueeze(1), keys.unsqueeze(1), scale=1.0
+    )
+    return found.squeeze(1).transpose(1, 2).unflatten(2, source.shape[-2:])
+
+
+def matching_loss(
+    source: Tensor,
+    target: Tensor,
+    where: Tensor,
+    weight: Tensor | None = None,
+    *,
+    stride: float = 1.0,
+    power: float = 1.0,
+    tile: int | None = None,
+) -> Tensor:
+    """Eq. 3: the expected distance between where a vector belongs and where it matches.
+
+    Memory is linear in the number of pixels: rows of the similarity matrix are made,
+    used for the loss and its gradient, and forgotten, ``tile`` numbers at a time.
+
+    Args:
+        source: ``(P, C, h, w)``: phi_u, exchanged or not.
+        target: ``(P, C, H, W)``: phi'_v.
+        where: ``(P, h w, 2)``: g u, x and y in cells of the target, counted from the
+            centre of the first. May lie outside.
+        weight: ``(P, h w)``, how much each u counts; None for all alike.
+        stride: pixels a cell, so that distances are in pixels of the input image.
+        power: of the distance.
+        tile: numbers of the similarity matrix at a time; None for what is fast here.
+
+    Returns:
+        A scalar: the mean over u and pairs.
+    """
+    if source.shape[:2] != target.shape[:2] or where.shape[:2] != (
+        len(source),
+        source[0, 0].numel(),
+    ):
+        raise ValueError(
+            "expected source (P, C, h, w), target (P, C, H, W) and where (P, h w, 2), "
+            f"got {tuple(source.shape)}, {tuple(target.shape)}, {tuple(where.shape)}"
+        )
+    if weight is None:
+        weight = where.new_ones(where.shape[:2])
+    weight = weight / weight.sum().clamp(min=1e-9)
+    return _ExpectedDistance.apply(
+        _vectors(source), target, where.to(source), weight.to(source), stride, power,
+        tile or TILE[source.device.type == "cpu"],
+    )  # fmt: skip
+
+
+# Measured (`python -m benchmarks dve`): a CPU wants a tile that stays in its cache, a
+# GPU one that keeps it busy.
+TILE = {True: 1_600_000, False: 64_000_000}
+
+
+class _ExpectedDistance(torch.autograd.Function):
+    """Eq. 3 with its gradient, formed tile by tile in the forward pass.
+
+    For one u, with logits ``s_v = <phi_u, phi'_v>``, ``p = softmax(s)`` and distances
+    ``d_v``, the loss is ``E = sum_v p_v d_v`` and its gradient ``dE/ds_v = p_v (d_v -
+    E)``. So one look at a row gives both, and no row need be kept.
+    """
+
+    @staticmethod
+    def forward(ctx, source, target, where, weight, stride, power, tile):
+        shape = target.shape  # (P, C, H, W)
+        kind = torch.promote_types(source.dtype, torch.float32)
+        source, vectors = source.to(kind), _vectors(target).to(kind).contiguous()
+        where, weight = where.to(kind), weight.to(kind)
+        wanted = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
+        gradients = torch.zeros_like(source), torch.zeros_like(vectors)
+        loss = source.new_zeros(())
+        pairs, rows = _tile(tile, *source.shape[:2], vectors.shape[1])
+        with torch.autocast(source.device.type, enabled=False):
+            for first in range(0, len(source), pairs):
+                p = slice(first, first + pairs)
+                keys = vectors[p].transpose(1, 2)  # (p, C, M)
+                for row in range(0, source.shape[1], rows):
+                    u = slice(row, row + rows)
+                    probability = torch.softmax(source[p, u] @ keys, -1)  # (p, u, M)
+                    distance = _distance(where[p, u], shape[-2:], stride, power)
+                    expected = torch.linalg.vecdot(probability, distance)  # (p, u)
+                    loss += (expected * weight[p, u]).sum()
+                    if not wanted:
+                        continue
+                    slope = distance.sub_(expected.unsqueeze(-1)).mul_(probability)
+                    slope *= weight[p, u].unsqueeze(-1)
+                    gradients[0][p, u] = slope @ vectors[p]
+                    gradients[1][p] += slope.transpose(1, 2) @ source[p, u]
+        ctx.save_for_backward(*gradients)
+        ctx.shape, ctx.kind = shape, target.dtype
+        return loss
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, scale):
+        source, vectors = ctx.saved_tensors
+        target = (scale * vectors).transpose(1, 2).reshape(ctx.shape)
+        back = (scale * source).to(ctx.kind), target.to(ctx.kind)
+        return *back, None, None, None, None, None
+
+
+def _tile(numbers: int, pairs: int, rows: int, columns: int) -> tuple[int, int]:
+    """Pairs and rows of a tile: whole pairs if they fit, else some rows of one."""
+    if rows * columns <= numbers:
+        return min(pairs, numbers // (rows * columns)), rows
+    return 1, max(1, numbers // columns)
+
+
+def _distance(where: Tensor, size, stride: float, power: float) -> Tensor:
+    """``(stride |g u - v|)^power`` from ``(p, u, 2)`` to all cells: ``(p, u, H W)``."""
+    height, width = size
+    x = torch.arange(width, device=where.device, dtype=where.dtype)
+    y = torch.arange(height, device=where.device, dtype=where.dtype)
+    # The lattice is a product, and so is most of the work: (W) and (H), not (H W).
+    dx = (where[..., :1] - x).mul_(stride).square_()  # (p, u, W)
+    dy = (where[..., 1:] - y).mul_(stride).square_()  # (p, u, H)
+    squared = (dy.unsqueeze(-1) + dx.unsqueeze(-2)).flatten(-2)
+    if power == 2:
+        return squared
+    if power == 0.5:  # two roots are several times faster than a power
+        return squared.sqrt_().sqrt_()
+    return squared.sqrt_() if power == 1 else squared.pow_(power / 2)
+
+
+def _vectors(descriptors: Tensor) -> Tensor:
+    """``(P, C, h, w)`` to ``(P, h w, C)``."""
+    return descriptors.flatten(2).transpose(1, 2)
+
+
+def match_scores(descriptors: Tensor, points: Tensor, others: Tensor) -> Tensor:
+    """How well each cell of another image matches points of this one.
+
+    descriptors ``(B, C, h, w)``, points ``(B, K, 2)`` in [-1, 1], others
+    ``(B, C, H, W)``; returns dot products ``(B, K, H, W)``, the logits of eq. 2. A
+    point's vector is that of the cell it falls in.
+    """
+    height, width = descriptors.shape[-2:]
+    x, y = to_pixels(points, (height, width)).round().long().unbind(-1)
+    cell = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)  # (B, K)
+    index = cell.unsqueeze(1).expand(-1, descriptors.shape[1], -1)
+    vectors = descriptors.flatten(2).gather(2, index)  # (B, C, K)
+    return torch.einsum("bck,bchw->bkhw", vectors, others)
+
+
+# --- networks -------------------------------------------------------------------------
+
+
+class SmallNet(nn.Sequential):
+    """Six convolutions, the first pooled, three dilated (appendix D).
+
+    ``(B, 3, H, W)`` to ``(B, channels, H / 2, W / 2)``.
+    """
+
+    def __init__(self, channels: int, widths: tuple[int, ...]):
+        layers: list[nn.Module] = []
+        kernels, dilations = (5, 5, 5, 3, 3), (1, 1, 2, 4, 2)
+        inputs = 3
+        for width, kernel, dilation in zip(widths, kernels, dilations, strict=True):
+            pad = dilation * (kernel // 2)
+            layers += [
+                nn.Conv2d(inputs, width, kernel, padding=pad, dilation=dilation),
+                nn.BatchNorm2d(width),
+                nn.LeakyReLU(0.2, inplace=True),
+            ]
+            if inputs == 3:
+                layers += [nn.MaxPool2d(2)]
+            inputs = width
+        super().__init__(*layers, nn.Conv2d(inputs, channels, 1))
+        for layer in self:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.xavier_normal_(layer.weight)
+                nn.init.zeros_(layer.bias)
+
+
+def network(config: DveConfig) -> nn.Module:
+    """Images ``(B, 3, H, W)`` to descriptors ``(B, C, H / 2, W / 2)``."""
+    if config.network == "smallnet":
+        return SmallNet(config.channels, config.widths)
+    if config.network == "hourglass":
+        return Hourglass(3, config.channels, config.planes, config.depth)
+    raise ValueError(
+        f"network must be 'smallnet' or 'hourglass', got {config.network!r}"
+    )
+
+
+# --- the method -----------------------------------------------------------------------
+
+
+class Dve(nn.Module):
+    """Dense descriptors, learned without labels.
+
+    ``auxiliaries`` is a plain attribute, to turn in training. With ``landmarks`` > 0
+    the module also holds a ``VirtualPoints`` regressor; ``losses`` does not train it.
+    """
+
+    def __init__(self, config: DveConfig, landmarks: int = 0):
+        super().__init__()
+        if config.pairs not in ("warps", "flow", "identity"):
+            raise ValueError(
+                f"pairs must be 'warps', 'flow' or 'identity', got {config.pairs!r}"
+            )
+        self.config = config
+        self.auxiliaries = config.auxiliaries
+        self.network = network(config)
+        self.regressor = (
+            VirtualPoints(config.channels, landmarks) if landmarks else None
+        )
+        for name, values in (("mean", MEAN), ("deviation", DEVIATION)):
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), False)
+        # Random draws are made on the CPU, so a seed means the same on any device.
+        self.generator = torch.Generator().manual_seed(0)
+
+    def descriptors(self, images: Tensor) -> Tensor:
+        """``Phi(x)``: ``(B, 3, H, W)`` in [0, 1] to ``(B, C, H / 2, W / 2)``."""
+        images = (check_images(images, 3) - self.mean) / self.deviation
+        vectors = self.network(images)
+        unit = self.config.unit
+        return unit * F.normalize(vectors, dim=1) if unit else vectors
+
+    def crop(self, images: Tensor, points: Tensor | None = None):
+        """The centre the network was trained on: from ``frame`` to ``size`` pixels.
+
+        Images ``(B, 3, H, W)``, and points ``(B, K, 2)`` in [-1, 1] where given.
+        """
+        side = round(images.shape[-1] * self.config.size / self.config.frame)
+        top, left = ((length - side) // 2 for length in images.shape[-2:])
+        images = images[..., top : top + side, left : left + side]
+        if points is None:
+            return images
+        return images, points * (self.config.frame / self.config.size)
+
+    def landmarks(self, images: Tensor) -> Tensor:
+        """Regressed landmarks ``(B, K, 2)``; the regressor must have been fitted."""
+        if self.regressor is None:
+            raise ValueError("this network has no regressor: Dve(config, landmarks=K)")
+        return self.regressor(self.descriptors(images))
+
+    def match(self, images: Tensor, points: Tensor, others: Tensor) -> Tensor:
+        """Points ``(B, K, 2)`` of images, found in others: the best cell's centre."""
+        return hard_argmax(
+            match_scores(self.descriptors(images), points, self.descriptors(others))
+        )
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Eq. 3, with the exchange of eq. 5 if there are auxiliaries.
+
+        Auxiliary images are, in this order of precedence: ``batch["auxiliary"]``
+        ``(B, 3, H, W)``, one for each pair; the ``pool`` last images of the batch,
+        ``auxiliaries`` of them drawn for each pair; the source images of the pairs that
+        follow (of the last pair: the first).
+        """
+        pool = self.config.pool if self.auxiliaries else 0
+        if pool:
+            aside = {name: value[-pool:] for name, value in batch.items()}
+            batch = {name: value[:-pool] for name, value in batch.items()}
+        u, v, where, weight = self.pair(batch)
+        images, given = [u, v], "auxiliary" in batch and self.auxiliaries > 0
+        if given:
+            images += [self.views(batch["auxiliary"])[0]]
+        elif pool:
+            images += [self.pair(aside)[0]]
+        count = [len(part) for part in images]
+        source, target, *rest = self.descriptors(torch.cat(images)).split(count)
+        if self.auxiliaries:
+            bank = rest[0] if rest else source
+            chosen = bank if given else bank[self._choose(len(source), pool)]
+            source = exchange(source, chosen)
+        loss = matching_loss(
+            source,
+            target,
+            to_pixels(where, target.shape[-2:]),
+            weight,
+            stride=self.config.stride,
+            power=self.config.power,
+        )
+        return {"matching": loss}
+
+    def _choose(self, pairs: int, pool: int) -> Tensor:
+        """Which auxiliary images each pair uses: ``(P, A)``."""
+        count = min(self.auxiliaries, pool or max(pairs - 1, 1))
+        if pool:
+            order = torch.rand(pairs, pool, generator=self.generator)
+            return order.argsort(dim=1)[:, :count]
+        follow = torch.arange(1, count + 1)
+        return (torch.arange(pairs).unsqueeze(1) + follow) % pairs
+
+    def pair(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Images u and v, where each cell of u lies in v, and how much it counts.
+
+        Returns ``(P, 3, size, size)`` twice, ``(P, h w, 2)`` in [-1, 1], and
+        ``(P, h w)`` or None.
+
+        * "warps": both are warped copies of ``batch["image"]``.
+        * "flow": ``image`` and ``image2`` of the batch; ``flow`` ``(P, H, W, 2)`` says
+          where each pixel went, ``flow_valid`` where that is known.
+        * "identity": the image twice, g = 1; ``batch["mask"]``, where there is one,
+          leaves out the background.
+        """
+        if self.config.pairs == "warps":
+            u, v, where = self.views(batch["image"])
+            return self._jitter(u), self._jitter(v), where, None
+        u, stride = batch["image"], self.config.stride
+        if self.config.pairs == "flow":
+            v, flow = batch["image2"], batch["flow"].permute(0, 3, 1, 2)
+            valid = batch["flow_valid"].unsqueeze(1).to(u)
+        else:
+            v = u
+            flow = pixel_grid(*u.shape[-2:], u.device).permute(2, 0, 1)
+            flow = flow.expand(len(u), -1, -1, -1)
+            valid = (batch["mask"] > 0.5).to(u) if "mask" in batch else None
+        weight = None
+        if valid is not None:  # a cell counts if all its pixels do
+            flow = flow.where(valid > 0, 0.0)  # NaN times 0 is NaN
+            weight = (F.avg_pool2d(valid, stride) == 1).to(u).flatten(1)
+        where = F.avg_pool2d(flow, stride).flatten(2).transpose(1, 2)
+        return self._jitter(u), self._jitter(v), where, weight
+
+    def views(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Two warped crops u and v of each image, and where cells of u lie in v.
+
+        Of two chained warps, v has gone through the first, milder one, u through both.
+        """
+        size, zoom = self.config.size, self.config.size / self.config.frame
+        first, second = dve_warp_pair(len(images), self.generator, self.config.bend)
+        # The crop is the middle of the frame, so its pixels are the frame's, drawn in.
+        lattice = zoom * pixel_grid(size, size, images.device).view(1, -1, 2)
+        lattice = lattice.expand(len(images), -1, -1)
+        u_in_v = second.backward(lattice)
+        u, v = (
+            F.grid_sample(images, xy.unflatten(1, (size, size)), align_corners=False)
+            for xy in (first.backward(u_in_v), first.backward(lattice))
+        )
+        cells = (size // self.config.stride,) * 2
+        lattice = zoom * pixel_grid(*cells, images.device).view(1, -1, 2)
+        where = second.backward(lattice.expand(len(images), -1, -1)) / zoom
+        return u, v, where
+
+    def _jitter(self, images: Tensor) -> Tensor:
+        amount = self.config.jitter if self.training else 0.0
+        return colour_jitter(images, amount, self.generator) if amount else images
+
+
+def colour_jitter(images: Tensor, amount: float, generator=None) -> Tensor:
+    """Random brightness, contrast, saturation (factors 1 +- amount) and colour noise.
+
+    Images ``(B, 3, H, W)`` in [0, 1]. The noise is AlexNet's: along the principal
+    components of natural colours, deviation .1.
+    """
+    count = len(images)
+    factor = 1 + amount * (2 * torch.rand(3, count, 1, 1, 1, generator=generator) - 1)
+    brightness, contrast, saturation = factor.to(images)
+    noise = (
+        torch.randn(count, 3, generator=generator) * 0.1 * torch.tensor(COLOUR_SPREAD)
+    )
+    noise = (noise @ torch.tensor(COLOUR_AXES).T).to(images).view(-1, 3, 1, 1)
+    gray = images.mean(dim=1, keepdim=True)
+    images = gray + (images - gray) * saturation
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    images = mean + (images - mean) * contrast
+    return (images * brightness + noise).clamp(0, 1)
+
+
+# Principal components of ImageNet's colours (Krizhevsky et al. 2012), in columns.
+COLOUR_AXES = (
+    (-0.5675, 0.7192, 0.4009),
+    (-0.5808, -0.0045, -0.8140),
+    (-0.5836, -0.6948, 0.4203),
+)
+COLOUR_SPREAD = (0.2175, 0.0188, 0.0045)
+
+
+# --- from descriptors to landmarks ----------------------------------------------------
+
+
+class VirtualPoints(nn.Module):
+    """Landmarks from frozen descriptors (section 4.1, as released).
+
+    For each landmark, ``points`` filters make maps, soft-argmax turns them into virtual
+    points, and a bias-free linear layer turns those into the landmark.
+    """
+
+    beta = 100.0
+
+    def __init__(self, channels: int, landmarks: int, points: int = 50):
+        super().__init__()
+        self.counts = landmarks, points
+        self.filters = nn.Parameter(torch.randn(landmarks * points, channels))
+        scale = 1 / math.sqrt(2 * points)
+        self.linear = nn.Parameter(scale * torch.randn(landmarks, 2 * points, 2))
+
+    def virtual(self, descriptors: Tensor) -> Tensor:
+        """``(B, C, h, w)`` to virtual points ``(B, landmarks * points, 2)``."""
+        maps = torch.einsum("pc,bchw->bphw", self.filters, descriptors)
+        return soft_argmax(maps, self.beta)
+
+    def forward(self, descriptors: Tensor) -> Tensor:
+        """``(B, C, h, w)`` to landmarks ``(B, K, 2)`` in [-1, 1]."""
+        landmarks, points = self.counts
+        each = self.virtual(descriptors).view(-1, landmarks, 2 * points)
+        return torch.einsum("bkp,kpx->bkx", each, self.linear)
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Smooth L1 on coordinates times 10; ``batch["image"]`` holds descriptors."""
+        points = self(batch["image"])
+        error = F.smooth_l1_loss(10 * points, 10 * batch["landmarks"], reduction="none")
+        return {"regression": (error.mean(-1) * batch["visible"]).mean()}
+
+
+PRESETS = tuple(
+    name
+    for name, member in vars(DveConfig).items()
+    if isinstance(member, classmethod) and name != "preset"
+)
