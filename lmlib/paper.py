@@ -1,8 +1,8 @@
 """What the papers print, as data: ``data/paper/PAPER.toml``, one entry a table.
 
 Published numbers stand there and nowhere else, so that "paper beside measured" is
-computed. Rows carry the names of our settings, without the percentage of labels behind
-them: ``Seq-MT(L+C)``; our rows of the same cell are ``Seq-MT(L+C)@5``.
+computed. A table says which of our settings and metrics answers to a cell, from its row
+and column: ``Seq-MT(L+C)`` and 5 make ``Seq-MT(L+C)@5``.
 """
 
 import tomllib
@@ -23,8 +23,9 @@ class PaperTable:
     unit: str
     scale: int
     better: str
-    rows: dict  # row -> {percent: value}
+    rows: dict  # row -> {column: value}; a column is a percentage or another number
     others: dict = field(default_factory=dict)  # methods of other people -> value
+    setting: str = "{row}@{column}"  # our setting of a cell; metric may name them too
 
     def __post_init__(self):
         check_fields(self)
@@ -34,29 +35,26 @@ class PaperTable:
     @property
     def percents(self) -> list[int]:
         """The columns, in order."""
-        return sorted({percent for row in self.rows.values() for percent in row})
+        return sorted({column for row in self.rows.values() for column in row})
 
     def measured(self, budget: str = "class") -> dict[tuple[str, int], dict]:
-        """Our summary of each cell that has rows: ``(row, percent)`` -> mean, n, ...
+        """Our summary of each cell that has rows: ``(row, column)`` -> mean, n, ...
 
         As in ``results.summarise``, in the table's unit. Cells without rows are absent,
         and so are all if none of our metrics answers to the table.
         """
-        if not self.metric:
-            return {}
-        names = {f"{row}@{p}": (row, p) for row in self.rows for p in self.percents}
-        found = [
-            row
-            for row in read_rows(self.experiment)
-            if row.setting in names
-            and row.metric == self.metric
-            and row.budget == budget
-        ]
         cells = {}
-        for cell in summarise(found):
-            for name in ("mean", "std", "low", "high"):
-                cell[name] *= self.scale
-            cells[names[cell["setting"]]] = cell
+        found = read_rows(self.experiment, budget=budget) if self.metric else []
+        for name, columns in self.rows.items():
+            for column in columns:
+                names = {"row": name, "column": column}
+                setting = self.setting.format(**names)
+                metric = self.metric.format(**names)
+                same = [r for r in found if (r.setting, r.metric) == (setting, metric)]
+                for cell in summarise(same):
+                    scaled = ("mean", "std", "low", "high")
+                    cell |= {part: self.scale * cell[part] for part in scaled}
+                    cells[name, column] = cell
         return cells
 
 
@@ -86,4 +84,4 @@ def paper_tables(paper: str) -> dict[str, PaperTable]:
 
 def _cells(cells: dict) -> dict[int, float]:
     """``{"5": 3.95}`` -> ``{5: 3.95}``: TOML's keys are words."""
-    return {int(percent): float(value) for percent, value in cells.items()}
+    return {int(column): float(value) for column, value in cells.items()}

@@ -6,6 +6,8 @@ A batch is a plain dict: ``image (B, C, H, W)`` in [0, 1], ``landmarks (B, K, 2)
 ``batch(indices, device)``.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -119,17 +121,34 @@ class Stored:
     """A fixed set of images kept in memory: draw a scene once, train on it for long.
 
     ``keys`` names what is kept beside image, landmarks, visible and index. Batches are
-    the scene's own, looked up by the same image numbers.
+    the scene's own, looked up by the same image numbers; ``draw`` is another way to
+    draw them than ``data.batch``.
     """
 
-    def __init__(self, data, indices: range, keys: tuple[str, ...] = (), device=None):
+    def __init__(
+        self,
+        data,
+        indices: range,
+        keys: tuple[str, ...] = (),
+        device=None,
+        draw: Callable | None = None,
+    ):
         kept = ("image", "landmarks", "visible", "index", *keys)
-        self.indices = indices
+        self.indices, draw = indices, draw or data.batch
         chunks = [
-            data.batch(indices[start : start + 256], device)
+            draw(indices[start : start + 256], device)
             for start in range(0, len(indices), 256)
         ]
         self.all = {key: torch.cat([chunk[key] for chunk in chunks]) for key in kept}
+
+    @classmethod
+    def of(cls, tensors: Batch) -> "Stored":
+        """Images at hand, numbered from zero: ``{"image": (N, C, H, W), ...}``."""
+        self = cls.__new__(cls)
+        count = len(tensors["image"])
+        self.indices = range(count)
+        self.all = {**tensors, "index": torch.arange(count)}
+        return self
 
     def __len__(self) -> int:
         return len(self.indices)

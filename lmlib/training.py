@@ -64,6 +64,7 @@ def fit(
     betas: tuple[float, float] = (0.9, 0.999),
     amsgrad: bool = False,
     schedule=None,
+    before=None,
     prepare=None,
     clip: float | None = 1.0,
     seed: int = 0,
@@ -84,6 +85,7 @@ def fit(
         steps: total optimiser steps, earlier ones of a resumed run included.
         lr, betas, amsgrad: of Adam.
         schedule: ``step -> factor`` on the learning rate, or None for a constant one.
+        before: ``before(step)`` is called before each step, to turn the method's knobs.
         prepare: changes a batch before the losses see it (hide labels, shuffle them,
         ...). clip: largest gradient norm, or None.
         seed: order of the images and every random draw inside the method.
@@ -143,6 +145,8 @@ def fit(
     try:
         for step in range(first, steps):
             _seed_step(method, seed, step, rank)
+            if before:
+                before(step)
             batch = data.batch(
                 step_indices(step, batch_size, indices, seed)[share], device
             )
@@ -333,9 +337,13 @@ def _resume(path, method, optimizer, seed) -> tuple[int, list[dict]]:
     return metadata["step"], metadata["history"]
 
 
-def constant_then_decay(steps: int, share: float = 0.75, factor: float = 0.1):
-    """A schedule: 1 until ``share`` of the steps, then ``factor``."""
-    return lambda step: 1.0 if step < share * steps else factor
+def constant_then_decay(
+    steps: int, share: float | tuple[float, ...] = 0.75, factor: float = 0.1
+):
+    """A schedule: 1 until ``share`` of the steps, then ``factor``; with several shares,
+    ``factor`` squared after the second, and so on."""
+    shares = share if isinstance(share, tuple) else (share,)
+    return lambda step: factor ** sum(step >= at * steps for at in shares)
 
 
 def cosine(steps: int, warm_up: int = 50, last: float = 0.02):

@@ -226,3 +226,10 @@ def test_a_killed_run_leaves_no_half_written_file(tmp_path):
     metadata = read_metadata(path)
     assert metadata["kind"] == "run" and metadata["step"] >= 1
     assert json.dumps(metadata["history"])
+
+
+def test_knobs_can_be_turned_before_each_step(tmp_path):
+    seen, path = [], tmp_path / "run.safetensors"
+    train(new_method(), 3, checkpoint=path, before=seen.append)
+    train(new_method(), 5, checkpoint=path, before=seen.append)
+    assert seen == [0, 1, 2, 3, 4]

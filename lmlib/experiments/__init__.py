@@ -1,5 +1,6 @@
 """Each table and figure as a list of runs; ``lmlib reproduce TABLE`` does them."""
 
-from lmlib.experiments import seqmt, seqmt_shapes
+from lmlib.experiments import dve, seqmt, seqmt_shapes
 
-TABLES = {table.name: table for table in (*seqmt_shapes.TABLES, *seqmt.TABLES)}
+ALL = (*seqmt_shapes.TABLES, *seqmt.TABLES, *dve.TABLES)
+TABLES = {table.name: table for table in ALL}

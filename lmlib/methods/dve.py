@@ -65,6 +65,7 @@ class DveConfig:
     power: float = 0.5  # of the distance in eq. 3
     unit: float = 0.0  # length to which vectors are normalised; 0: as they come
     jitter: float = 0.4  # range of brightness, contrast and saturation
+    warm_up: float = 0.0  # share of the steps before the exchange begins
     lr: float = 1e-3  # Adam with amsgrad
     batch_size: int = 32
     epochs: int = 100
@@ -98,13 +99,18 @@ class DveConfig:
 
     @classmethod
     def smallnet_class(cls) -> "DveConfig":
-        """Ours, for two cores: SmallNet of half the width at 48 px."""
+        """Ours, for two cores: SmallNet of half the width at 48 px.
+
+        The exchange begins after a third of the steps. Random vectors find nothing in
+        another image, so from the start it takes several times as long to learn.
+        """
         return cls(
             channels=32,
             widths=(10, 24, 32, 40, 128),
             frame=64,
             size=48,
             batch_size=16,
+            warm_up=1 / 3,
             decay=(0.75,),
         )
 

@@ -1,0 +1,558 @@
+"""Descriptor vector exchange (Thewlis et al. 2019): tables 1-5 and section 4.3.
+
+A setting names a network, ``[NETWORK-]C<length>[+DVE[<auxiliaries>]][,<change>]``:
+``C64`` matches descriptors of 64 numbers directly (Thewlis et al. 2017), ``C64+DVE``
+exchanges them through one image, ``C64+DVE5`` through five. What can stand behind the
+comma is in ``CHANGES`` and, where it breaks a mechanism, in ``BROKEN``.
+
+Networks see no label. What is measured on them afterwards:
+
+* ``match_same``, ``match_different``: how far from its landmark a landmark's descriptor
+  is matched (table 1), in pixels of the paper's image: in another view of the same
+  image, and in another image. Median beside mean, since some matches are wild.
+* ``regression``, ``regression_20``, ...: landmarks regressed from frozen descriptors of
+  all labelled images or of 20, in percent of the distance of the eyes (tables 2 and 5).
+  Fifty virtual points in all, one a cluster of the descriptors' directions, then a
+  linear fit with a small ridge: seconds in place of the paper's gradient descent.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache, partial
+
+from lmlib.budget import budget, current_budget
+from lmlib.results import Run, Table, environment, repository_root, run_file, slug
+
+CHANGES = {
+    "still": "g = 1: an image is matched with itself (table 4)",
+    "before": "not fine-tuned (table 3)",
+}
+BROKEN = {
+    "other": "auxiliary images show another category of objects",
+    "shuffled": "where a pixel went is taken from another pair",
+    "untrained": "random weights",
+}
+LABELS = (1, 5, 10, 20)  # of table 5, and all
+CLUSTERS = 50  # virtual points
+DRAWS = 3  # labelled subsets of each size that are averaged
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A setting, read."""
+
+    channels: int
+    auxiliaries: int = 1
+    network: str = "smallnet"
+    change: str | None = None
+
+    @classmethod
+    def read(cls, setting: str) -> "Cell":
+        pattern = r"(?:(hourglass)-)?C(\d+)(\+DVE(\d*))?(?:,(\w+))?"
+        match = re.fullmatch(pattern, setting)
+        if not match:
+            raise ValueError(f"a setting is like C64+DVE or C3, got {setting!r}")
+        network, channels, exchanged, auxiliaries, change = match.groups()
+        known = [*CHANGES, *BROKEN]
+        if change and change not in known:
+            raise ValueError(f"{setting}: {change!r} is not one of {known}")
+        count = int(auxiliaries or 1) if exchanged else 0
+        return cls(int(channels), count, network or "smallnet", change)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A data set, what is trained on it and what is measured."""
+
+    name: str  # of the experiment
+    about: str
+    train: Callable  # (size, count) -> training data with ``batch(indices)``
+    images: int  # how many of them
+    steps: int  # of the class budget
+    preset: str  # of DveConfig; "_class" is added under the class budget
+    measure: Callable  # (method, cell) -> {metric: value}
+    metrics: Callable  # cell -> names
+    settings: dict[str, int]  # setting -> number of seeds, in the order to run them
+    start: str = ""  # another problem, whose trained network is the start
+
+    def config(self, cell: Cell):
+        """The configuration of a cell under the current budget."""
+        from lmlib.methods.dve import DveConfig
+
+        small = "" if current_budget() == "full" else "_class"
+        config = DveConfig.preset(self.preset + small)
+        if cell.network == "hourglass":
+            big = DveConfig.preset(f"hourglass{small or '64'}")
+            changes = {"network": "hourglass", "planes": big.planes, "depth": big.depth}
+            config = replace(config, **changes)
+        pairs = "identity" if cell.change == "still" else config.pairs
+        return replace(
+            config, channels=cell.channels, auxiliaries=cell.auxiliaries, pairs=pairs
+        )
+
+
+# --- training -------------------------------------------------------------------------
+
+
+def train_cell(problem: Problem, setting: str, seed: int):
+    """Train one cell; returns the network and what a row says about the training."""
+    import torch
+
+    from lmlib.methods.dve import Dve
+    from lmlib.training import constant_then_decay, fit
+
+    class Shuffled(Dve):
+        def pair(self, batch):
+            u, v, where, weight = super().pair(batch)
+            return u, v, where.roll(1, 0), weight
+
+    cell = Cell.read(setting)
+    config = problem.config(cell)
+    steps = budget(quick=2, class_=problem.steps, full=50 * problem.steps)
+    count = budget(quick=16, class_=problem.images, full=10 * problem.images)
+    torch.manual_seed(seed)
+    method = (Shuffled if cell.change == "shuffled" else Dve)(config)
+    if problem.start:
+        before = setting.partition(",")[0]
+        trained, _ = train_cell(PROBLEMS[problem.start], before, seed)
+        method.load_state_dict(trained.state_dict())
+    if cell.change in ("untrained", "before"):
+        steps = 0
+    else:
+        data = training_data(problem.train, config.frame, count)
+        prepare = None
+        if cell.change == "other":
+            others = training_data(arm_images, config.frame, count)
+
+            def prepare(batch):
+                auxiliary = others.batch(batch["index"].cpu())["image"]
+                return batch | {"auxiliary": auxiliary.to(batch["image"].device)}
+
+        def begin_exchange(step):
+            warm = step < config.warm_up * steps and not problem.start
+            method.auxiliaries = 0 if warm else config.auxiliaries
+
+        fit(
+            method,
+            data,
+            data.indices,
+            steps,
+            batch_size=config.batch_size + config.pool,
+            lr=config.lr,
+            amsgrad=True,
+            schedule=constant_then_decay(steps, config.decay),
+            before=begin_exchange,
+            prepare=prepare,
+            seed=seed,
+            checkpoint=run_file(problem.name, setting, seed),
+            save_every=100,
+            progress=False,
+        )
+    extra = {"n_train": count, "size": config.size, "batch": config.batch_size}
+    return method.eval(), {"steps": steps, "extra": extra}
+
+
+def run_cell(problem: Problem, setting: str, seed: int) -> dict:
+    """Train and measure one cell; some networks of seed 0 ship with the course."""
+    from lmlib.training import save_checkpoint
+
+    method, about = train_cell(problem, setting, seed)
+    measured = problem.measure(method, Cell.read(setting))
+    kept = setting in KEPT.get(problem.name, ()) and seed == 0
+    if kept and current_budget() != "quick":
+        save_checkpoint(
+            kept_file(problem.name, setting),
+            method,
+            command=f"lmlib reproduce {problem.name} --only '{setting}' --seeds 0",
+            setting=setting,
+            seed=seed,
+            data=problem.about,
+            metrics=measured,
+            **about,
+            **environment(),
+        )
+    return measured | about
+
+
+def kept_file(experiment: str, setting: str):
+    """Where the weights that ship with the course are."""
+    folder = repository_root() / "data" / "checkpoints"
+    return folder / f"{experiment}_{slug(setting)}.safetensors"
+
+
+def load_cell(experiment: str, setting: str):
+    """The trained network of a cell that ships with the course, ready to use."""
+    from lmlib.methods.dve import Dve
+    from lmlib.training import load_checkpoint
+
+    method = Dve(PROBLEMS[experiment].config(Cell.read(setting)))
+    load_checkpoint(kept_file(experiment, setting), method)
+    return method.eval()
+
+
+@cache
+def training_data(train: Callable, size: int, count: int):
+    """The training images, drawn once and kept."""
+    return train(size, count)
+
+
+# --- the data sets --------------------------------------------------------------------
+
+
+def face_scene(size: int, *, turned: float = 1.0):
+    """CelebA's stand-in; ``turned`` stretches the range of poses."""
+    from lmlib.scenes import Faces
+
+    return Faces(size, yaw=20 * turned, pitch=10 * turned, roll=10 * turned)
+
+
+def face_images(size: int, count: int, turned: float = 1.0):
+    from lmlib.samples import Stored
+
+    return Stored(face_scene(size, turned=turned), range(count))
+
+
+def turned_images(size: int, count: int):
+    """AFLW's stand-in: the same kind of faces, turned further."""
+    return face_images(size, count, turned=2.0)
+
+
+def arm_images(size: int, count: int):
+    """Single images of the arm: another category than faces."""
+    from lmlib.samples import Stored
+    from lmlib.scenes import Roboarm
+
+    return Stored(Roboarm(size), range(count))
+
+
+def arm_pairs(size: int, count: int):
+    """Two frames of the arm and where each pixel went; one pair in seven frames."""
+    from lmlib.samples import Stored
+    from lmlib.scenes import Roboarm
+
+    keys = ("image2", "flow", "flow_valid", "mask")
+    scene = Roboarm(size, stride=4)
+    return Stored(scene, range(0, 7 * count, 7), keys, draw=scene.pair)
+
+
+def mixed_images(size: int, count: int):
+    """People and animals, as many of either."""
+    import torch
+
+    from lmlib.samples import Stored
+    from lmlib.scenes import Animals
+
+    people = face_images(size, count // 2).all["image"]
+    animals = Stored(Animals(size), range(count - len(people))).all["image"]
+    return Stored.of({"image": torch.cat([people, animals])})
+
+
+# --- what is measured -----------------------------------------------------------------
+
+MATCHED = range(100_000, 100_200)  # test images
+LABELLED = range(50_000, 50_500)  # images with landmarks, for the regression
+
+
+@cache
+def _faces(size: int, indices: range, turned: float):
+    """Images and their five landmarks, drawn once."""
+    from lmlib.samples import Stored
+    from lmlib.scenes.faces import five_points
+
+    data = Stored(face_scene(size, turned=turned), indices)
+    return data.all["image"], five_points(data.all["landmarks"])
+
+
+def match_errors(method, images, points, others, truth, visible=None, pixels=70):
+    """Distance of each match from the truth, in pixels: ``(N,)`` over all landmarks."""
+    import torch
+
+    errors = []
+    with torch.no_grad():
+        for part in torch.arange(len(images)).split(50):
+            found = method.match(images[part], points[part], others[part])
+            errors.append((found - truth[part]).norm(dim=-1) * (pixels / 2))
+    errors = torch.cat(errors)
+    return errors.flatten() if visible is None else errors[visible]
+
+
+def warped(method, images, points, seed: int):
+    """Images and points under half-strength warps, cropped as the network wants."""
+    import torch
+    import torch.nn.functional as F
+
+    from lmlib.geometry import dve_warp, pixel_grid
+
+    config = method.config
+    warp = dve_warp(len(images), torch.Generator().manual_seed(seed), 0.5)
+    zoom = config.size / config.frame
+    grid = zoom * pixel_grid(config.size, config.size).view(1, -1, 2)
+    grid = warp.backward(grid.expand(len(images), -1, -1))
+    grid = grid.unflatten(1, (config.size, config.size))
+    views = F.grid_sample(images, grid, align_corners=False)
+    return views, warp.points(points) / zoom
+
+
+def summary(name: str, errors) -> dict[str, float]:
+    return {name: errors.mean().item(), f"{name}_median": errors.median().item()}
+
+
+def measure_faces(method, cell: Cell, turned: float = 1.0) -> dict[str, float]:
+    """Table 1's matching errors and table 5's regression errors."""
+    test = budget(quick=MATCHED[:8], class_=MATCHED, full=MATCHED)
+    images, points = _faces(method.config.frame, test, turned)
+    first = warped(method, images, points, seed=1)
+    second = warped(method, images, points, seed=2)
+    inside = (first[1].abs() < 1).all(-1) & (second[1].abs() < 1).all(-1)
+    same = match_errors(method, *first, *second, inside)
+    other = [x.roll(1, 0) for x in second]
+    inside = (first[1].abs() < 1).all(-1) & (other[1].abs() < 1).all(-1)
+    different = match_errors(method, *first, *other, inside)
+    return (
+        summary("match_same", same)
+        | summary("match_different", different)
+        | measure_regression(method, turned)
+    )
+
+
+def measure_regression(method, turned: float = 1.0) -> dict[str, float]:
+    """Errors of five landmarks in percent of the distance of the eyes."""
+    import torch
+
+    from lmlib.evaluation import nme
+
+    labelled = budget(quick=LABELLED[:24], class_=LABELLED, full=LABELLED)
+    test = budget(quick=MATCHED[:8], class_=MATCHED, full=MATCHED)
+    images, points = _faces(method.config.frame, labelled, turned)
+    tests, truth = method.crop(*_faces(method.config.frame, test, turned))
+    centres = cluster(method, method.crop(images))
+    seen = virtual_points(method, centres, tests)
+
+    def error(images, points) -> float:
+        fitted = regression(virtual_points(method, centres, images), points)
+        found = fitted.predict(seen)
+        return 100 * nme(found, truth, normaliser="eye_centres")
+
+    errors = {"regression": error(*method.crop(images, points))}
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    for count in LABELS:
+        draws = []
+        for draw in range(DRAWS):
+            few = order.roll(-draw * count)[:count]
+            copies = few.repeat(-(-100 // count))  # each a little warped
+            views = mildly_warped(method, images[copies], points[copies], seed=draw)
+            draws.append(error(*views))
+        errors[f"regression_{count}"] = sum(draws) / len(draws)
+    return errors
+
+
+def mildly_warped(method, images, points, seed: int):
+    """Copies of few labelled images, moved a little and cropped (released code)."""
+    import torch
+
+    from lmlib.geometry import Affine
+
+    count, generator = len(images), torch.Generator().manual_seed(seed)
+    draw = torch.randn(4, count, generator=generator)
+    warp = Affine.from_parameters(
+        angle=0.035 * draw[0],  # 2 degrees
+        scale=1 + 0.02 * draw[1],
+        shift=0.02 * draw[2:].T,
+    )
+    return method.crop(warp.image(images, padding="border"), warp.points(points))
+
+
+def cluster(method, images):
+    """Directions of ``CLUSTERS`` kinds of descriptors, ``(50, C)``; sees no label."""
+    import torch
+    from sklearn.cluster import MiniBatchKMeans
+
+    with torch.no_grad():
+        vectors = method.descriptors(images[:100]).permute(0, 2, 3, 1).flatten(0, 2)
+    vectors = torch.nn.functional.normalize(vectors[::7], dim=1)
+    model = MiniBatchKMeans(CLUSTERS, random_state=0, n_init=1, batch_size=2048)
+    centres = model.fit(vectors.numpy()).cluster_centers_
+    return torch.nn.functional.normalize(torch.from_numpy(centres), dim=1)
+
+
+def virtual_points(method, centres, images):
+    """Where each kind of descriptor is: ``(B, 50, 2)``."""
+    import torch
+    import torch.nn.functional as F
+
+    from lmlib.heatmaps import soft_argmax
+    from lmlib.methods.dve import VirtualPoints
+
+    points = []
+    with torch.no_grad():
+        for part in images.split(50):
+            vectors = F.normalize(method.descriptors(part), dim=1)
+            maps = torch.einsum("pc,bchw->bphw", centres, vectors)
+            points.append(soft_argmax(maps, VirtualPoints.beta))
+    return torch.cat(points)
+
+
+def regression(points, landmarks):
+    """The fitted map from virtual points to landmarks."""
+    from lmlib.evaluation import LandmarkRegression
+
+    return LandmarkRegression(ridge=0.1).fit(points, landmarks)
+
+
+def face_metrics(cell: Cell) -> tuple[str, ...]:
+    names = ("match_same", "match_different")
+    counts = [f"regression_{count}" for count in LABELS]
+    return (*names, *(f"{n}_median" for n in names), "regression", *counts)
+
+
+def measure_arm(method, cell: Cell) -> dict[str, float]:
+    """Table 4: segments of the arm matched between frames of different films."""
+    import torch
+
+    from lmlib.scenes import Roboarm
+
+    frames = torch.arange(24_000, 24_000 + 200 * 61, 61)
+    frames = budget(quick=frames[:8], class_=frames, full=frames)
+    batch = Roboarm(method.config.frame).batch(frames)
+    image, points, seen = batch["image"], batch["landmarks"], batch["visible"]
+    others, truth, there = (x.roll(1, 0) for x in (image, points, seen))
+    errors = match_errors(
+        method, image, points, others, truth, seen & there, pixels=90
+    )  # fmt: skip
+    return summary("match", errors)
+
+
+def measure_animals(method, cell: Cell) -> dict[str, float]:
+    """Eyes, nose and mouth matched from people to animals, and between species.
+
+    Animals take turns, so the next image shows another species.
+    """
+    from lmlib.scenes import Animals
+
+    test = budget(quick=MATCHED[:8], class_=MATCHED, full=MATCHED)
+    size = method.config.frame
+    people = method.crop(*_faces(size, test, 1.0))
+    batch = Animals(size).batch(test)
+    image, points = method.crop(batch["image"], batch["landmarks"][:, :5])
+    seen = batch["visible"][:, :5] & (points.abs() < 1).all(-1)
+    inside = (people[1].abs() < 1).all(-1)
+    errors = {}
+    for name, source, valid in (
+        ("people", people, inside),
+        ("species", (image.roll(1, 0), points.roll(1, 0)), seen.roll(1, 0)),
+    ):
+        for part, which in (("", slice(0, 5)), ("_eyes", slice(0, 2))):
+            found = match_errors(
+                method,
+                source[0],
+                source[1][:, which],
+                image,
+                points[:, which],
+                (valid & seen)[:, which],
+            )
+            errors[f"match_{name}{part}"] = found.mean().item()
+    return errors
+
+
+# --- the tables -----------------------------------------------------------------------
+
+LENGTHS = (3, 16, 32, 64)
+TABLE_1 = [f"C{c}{dve}" for c in (64, 3, 16, 32) for dve in ("", "+DVE")]
+PROBLEMS = {
+    problem.name: problem
+    for problem in (
+        Problem(
+            "dve-faces",
+            "Tables 1, 2 and 5: faces, matched and regressed",
+            face_images,
+            1000,
+            300,
+            "smallnet",
+            measure_faces,
+            face_metrics,
+            {
+                **dict.fromkeys(TABLE_1, 3),
+                "C64+DVE,other": 1,
+                "C64+DVE,shuffled": 1,
+                "C64,untrained": 1,
+                "C64+DVE5": 1,
+                "hourglass-C64+DVE": 1,
+            },
+        ),
+        Problem(
+            "dve-turned",
+            "Table 3: unsupervised fine-tuning on faces turned further",
+            turned_images,
+            1000,
+            150,
+            "smallnet",
+            partial(measure_faces, turned=2.0),
+            face_metrics,
+            dict.fromkeys(
+                (
+                    *(f"C{c}+DVE{x}" for c in (64, 3) for x in ("", ",before")),
+                    "C64+DVE,shuffled",
+                ),
+                1,
+            ),
+            start="dve-faces",
+        ),
+        Problem(
+            "dve-roboarm",
+            "Table 4: the arm, with given flow and without",
+            arm_pairs,
+            1000,
+            300,
+            "roboarm",
+            measure_arm,
+            lambda cell: ("match", "match_median"),
+            dict.fromkeys(
+                (
+                    *(f"C{c}{x}" for x in ("", "+DVE", "+DVE,still") for c in (20, 3)),
+                    "C20+DVE,shuffled",
+                    "C20,untrained",
+                ),
+                1,
+            ),
+        ),
+        Problem(
+            "dve-animals",
+            "Section 4.3: people and animals, one auxiliary image or five",
+            mixed_images,
+            1000,
+            300,
+            "smallnet",
+            measure_animals,
+            lambda cell: tuple(
+                f"match_{a}{b}" for a in ("people", "species") for b in ("", "_eyes")
+            ),
+            dict.fromkeys(("C64+DVE5", "C64+DVE", "C64", "C64+DVE5,shuffled"), 1),
+        ),
+    )
+}
+KEPT: dict[str, tuple[str, ...]] = {
+    "dve-faces": (*TABLE_1, "hourglass-C64+DVE"),
+    "dve-roboarm": ("C20", "C20+DVE", "C3", "C20+DVE,still"),
+    "dve-animals": ("C64+DVE5", "C64"),
+}
+
+
+def runs(problem: Problem) -> Iterator[Run]:
+    """Every setting of seed 0 first, then seed 1, ..."""
+    for seed in range(max(problem.settings.values())):
+        for setting, seeds in problem.settings.items():
+            if seed < seeds:
+                yield Run(
+                    problem.name,
+                    setting,
+                    seed,
+                    partial(run_cell, problem, setting, seed),
+                    problem.metrics(Cell.read(setting)),
+                )
+
+
+TABLES = tuple(
+    Table(problem.name, problem.about, lambda problem=problem: [*runs(problem)])
+    for problem in PROBLEMS.values()
+)
