@@ -28,6 +28,9 @@ CHANGES = {
     "still": "g = 1: an image is matched with itself (table 4)",
     "before": "not fine-tuned (table 3)",
 }
+# Other methods, in dve-faces: ``sparse-C30`` finds 30 landmarks (Thewlis et al. 2017);
+# ``supervised@20`` is a network trained on 20 labelled images alone.
+SUPERVISED = re.compile(r"supervised@(\d+)")
 BROKEN = {
     "other": "auxiliary images show another category of objects",
     "shuffled": "where a pixel went is taken from another pair",
@@ -46,10 +49,13 @@ class Cell:
     auxiliaries: int = 1
     network: str = "smallnet"
     change: str | None = None
+    labels: int = 0
 
     @classmethod
     def read(cls, setting: str) -> "Cell":
-        pattern = r"(?:(hourglass)-)?C(\d+)(\+DVE(\d*))?(?:,(\w+))?"
+        if match := SUPERVISED.fullmatch(setting):
+            return cls(0, 0, "supervised", labels=int(match[1]))
+        pattern = r"(?:(hourglass|sparse)-)?C(\d+)(\+DVE(\d*))?(?:,(\w+))?"
         match = re.fullmatch(pattern, setting)
         if not match:
             raise ValueError(f"a setting is like C64+DVE or C3, got {setting!r}")
@@ -100,6 +106,7 @@ def train_cell(problem: Problem, setting: str, seed: int):
     import torch
 
     from lmlib.methods.dve import Dve
+    from lmlib.methods.dve_baselines import SparseLandmarks
     from lmlib.training import constant_then_decay, fit
 
     class Shuffled(Dve):
@@ -108,11 +115,14 @@ def train_cell(problem: Problem, setting: str, seed: int):
             return u, v, where.roll(1, 0), weight
 
     cell = Cell.read(setting)
+    if cell.network == "supervised":
+        return train_supervised(problem, cell, setting, seed)
     config = problem.config(cell)
     steps = budget(quick=2, class_=problem.steps, full=50 * problem.steps)
     count = budget(quick=16, class_=problem.images, full=10 * problem.images)
     torch.manual_seed(seed)
-    method = (Shuffled if cell.change == "shuffled" else Dve)(config)
+    kind = Shuffled if cell.change == "shuffled" else Dve
+    method = (SparseLandmarks if cell.network == "sparse" else kind)(config)
     if problem.start:
         before = setting.partition(",")[0]
         trained, _ = train_cell(PROBLEMS[problem.start], before, seed)
@@ -151,6 +161,50 @@ def train_cell(problem: Problem, setting: str, seed: int):
         )
     extra = {"n_train": count, "size": config.size, "batch": config.batch_size}
     return method.eval(), {"steps": steps, "extra": extra}
+
+
+def train_supervised(problem: Problem, cell: Cell, setting: str, seed: int):
+    """SmallNet+ on a few labelled images, each copied with small movements."""
+    import torch
+
+    from lmlib.methods.dve import DveConfig
+    from lmlib.methods.dve_baselines import SmallNetPlus
+    from lmlib.samples import Stored
+    from lmlib.training import constant_then_decay, fit
+
+    config = problem.config(Cell.read("C64"))
+    labelled = budget(quick=LABELLED[:24], class_=LABELLED, full=LABELLED)
+    images, points = _faces(config.frame, labelled, 1.0)
+    few = few_images(len(images), cell.labels, seed)
+    copies = few.repeat(-(-400 // len(few)))
+    views, points = mildly_warped(config, images[copies], points[copies], seed)
+    seen = torch.ones(points.shape[:2], dtype=torch.bool)
+    data = Stored.of({"image": views, "landmarks": points, "visible": seen})
+    steps = budget(quick=2, class_=problem.steps, full=10 * problem.steps)
+    torch.manual_seed(seed)
+    small = current_budget() != "full"
+    widths = config.widths if small else DveConfig.smallnet64().widths
+    method = SmallNetPlus(points.shape[1], widths)
+    fit(
+        method,
+        data,
+        data.indices,
+        steps,
+        batch_size=16,
+        schedule=constant_then_decay(steps),
+        seed=seed,
+        checkpoint=run_file(problem.name, setting, seed),
+        progress=False,
+    )
+    return method.eval(), {"steps": steps, "extra": {"n_labelled": len(few)}}
+
+
+def few_images(count: int, labels: int, draw: int):
+    """Which ``labels`` of ``count`` images are labelled in one draw."""
+    import torch
+
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    return order.roll(-draw * labels)[:labels]
 
 
 def run_cell(problem: Problem, setting: str, seed: int) -> dict:
@@ -300,6 +354,10 @@ def summary(name: str, errors) -> dict[str, float]:
 
 def measure_faces(method, cell: Cell, turned: float = 1.0) -> dict[str, float]:
     """Table 1's matching errors and table 5's regression errors."""
+    if cell.network == "supervised":
+        return {"regression": supervised_error(method)}
+    if cell.network == "sparse":
+        return measure_regression(method, method.landmarks)
     test = budget(quick=MATCHED[:8], class_=MATCHED, full=MATCHED)
     images, points = _faces(method.config.frame, test, turned)
     first = warped(method, images, points, seed=1)
@@ -312,46 +370,68 @@ def measure_faces(method, cell: Cell, turned: float = 1.0) -> dict[str, float]:
     return (
         summary("match_same", same)
         | summary("match_different", different)
-        | measure_regression(method, turned)
+        | measure_regression(method, turned=turned)
     )
 
 
-def measure_regression(method, turned: float = 1.0) -> dict[str, float]:
-    """Errors of five landmarks in percent of the distance of the eyes."""
+def measure_regression(method, points_of=None, turned: float = 1.0) -> dict[str, float]:
+    """Errors of five landmarks in percent of the distance of the eyes.
+
+    ``points_of`` maps images to the points they are regressed from ``(B, K, 2)``;
+    without it, these are the virtual points of the network's descriptors.
+    """
     import torch
 
     from lmlib.evaluation import nme
 
+    frame = method.config.frame
     labelled = budget(quick=LABELLED[:24], class_=LABELLED, full=LABELLED)
     test = budget(quick=MATCHED[:8], class_=MATCHED, full=MATCHED)
-    images, points = _faces(method.config.frame, labelled, turned)
-    tests, truth = method.crop(*_faces(method.config.frame, test, turned))
-    centres = cluster(method, method.crop(images))
-    seen = virtual_points(method, centres, tests)
+    images, points = _faces(frame, labelled, turned)
+    tests, truth = method.crop(*_faces(frame, test, turned))
+    if points_of is None:
+        centres = cluster(method, method.crop(images))
+        points_of = partial(virtual_points, method, centres)
 
+    @torch.no_grad()
     def error(images, points) -> float:
-        fitted = regression(virtual_points(method, centres, images), points)
-        found = fitted.predict(seen)
+        found = regression(points_of(images), points).predict(points_of(tests))
         return 100 * nme(found, truth, normaliser="eye_centres")
 
     errors = {"regression": error(*method.crop(images, points))}
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
     for count in LABELS:
         draws = []
         for draw in range(DRAWS):
-            few = order.roll(-draw * count)[:count]
+            few = few_images(len(images), count, draw)
             copies = few.repeat(-(-100 // count))  # each a little warped
-            views = mildly_warped(method, images[copies], points[copies], seed=draw)
+            chosen = images[copies], points[copies]
+            views = mildly_warped(method.config, *chosen, seed=draw)
             draws.append(error(*views))
         errors[f"regression_{count}"] = sum(draws) / len(draws)
     return errors
 
 
-def mildly_warped(method, images, points, seed: int):
+def supervised_error(method) -> float:
+    """The same error of a network that gives landmarks itself."""
+    import torch
+
+    from lmlib.evaluation import nme
+    from lmlib.methods.dve import crop
+
+    config = PROBLEMS["dve-faces"].config(Cell.read("C64"))
+    test = budget(quick=MATCHED[:8], class_=MATCHED, full=MATCHED)
+    images, truth = crop(*_faces(config.frame, test, 1.0), config)
+    with torch.no_grad():
+        found = method.landmarks(images)
+    return 100 * nme(found, truth, normaliser="eye_centres")
+
+
+def mildly_warped(config, images, points, seed: int):
     """Copies of few labelled images, moved a little and cropped (released code)."""
     import torch
 
     from lmlib.geometry import Affine
+    from lmlib.methods.dve import crop
 
     count, generator = len(images), torch.Generator().manual_seed(seed)
     draw = torch.randn(4, count, generator=generator)
@@ -360,7 +440,7 @@ def mildly_warped(method, images, points, seed: int):
         scale=1 + 0.02 * draw[1],
         shift=0.02 * draw[2:].T,
     )
-    return method.crop(warp.image(images, padding="border"), warp.points(points))
+    return crop(warp.image(images, padding="border"), warp.points(points), config)
 
 
 def cluster(method, images):
@@ -403,6 +483,10 @@ def regression(points, landmarks):
 def face_metrics(cell: Cell) -> tuple[str, ...]:
     names = ("match_same", "match_different")
     counts = [f"regression_{count}" for count in LABELS]
+    if cell.network == "supervised":
+        return ("regression",)
+    if cell.network == "sparse":
+        return ("regression", *counts)
     return (*names, *(f"{n}_median" for n in names), "regression", *counts)
 
 
@@ -478,6 +562,8 @@ PROBLEMS = {
                 "C64,untrained": 1,
                 "C64+DVE5": 1,
                 "hourglass-C64+DVE": 1,
+                "sparse-C30": 1,
+                **{f"supervised@{n}": 1 for n in (20, 1, 5, 10, len(LABELLED))},
             },
         ),
         Problem(

@@ -375,16 +375,8 @@ class Dve(nn.Module):
         return unit * F.normalize(vectors, dim=1) if unit else vectors
 
     def crop(self, images: Tensor, points: Tensor | None = None):
-        """The centre the network was trained on: from ``frame`` to ``size`` pixels.
-
-        Images ``(B, 3, H, W)``, and points ``(B, K, 2)`` in [-1, 1] where given.
-        """
-        side = round(images.shape[-1] * self.config.size / self.config.frame)
-        top, left = ((length - side) // 2 for length in images.shape[-2:])
-        images = images[..., top : top + side, left : left + side]
-        if points is None:
-            return images
-        return images, points * (self.config.frame / self.config.size)
+        """See ``crop``."""
+        return crop(images, points, self.config)
 
     def landmarks(self, images: Tensor) -> Tensor:
         """Regressed landmarks ``(B, K, 2)``; the regressor must have been fitted."""
@@ -497,6 +489,17 @@ class Dve(nn.Module):
         return colour_jitter(images, amount, self.generator) if amount else images
 
 
+def crop(images: Tensor, points: Tensor | None, config: DveConfig):
+    """The centre that networks are trained on: from ``frame`` to ``size`` pixels.
+
+    Images ``(B, 3, H, W)``, and points ``(B, K, 2)`` in [-1, 1] where given.
+    """
+    side = round(images.shape[-1] * config.size / config.frame)
+    top, left = ((length - side) // 2 for length in images.shape[-2:])
+    images = images[..., top : top + side, left : left + side]
+    return images if points is None else (images, points * (config.frame / config.size))
+
+
 def colour_jitter(images: Tensor, amount: float, generator=None) -> Tensor:
     """Random brightness, contrast, saturation (factors 1 +- amount) and colour noise.
 
@@ -557,10 +560,14 @@ class VirtualPoints(nn.Module):
         return torch.einsum("bkp,kpx->bkx", each, self.linear)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Smooth L1 on coordinates times 10; ``batch["image"]`` holds descriptors."""
-        points = self(batch["image"])
-        error = F.smooth_l1_loss(10 * points, 10 * batch["landmarks"], reduction="none")
-        return {"regression": (error.mean(-1) * batch["visible"]).mean()}
+        """Trains on frozen descriptors: ``batch["image"]`` holds them."""
+        return {"regression": regression_loss(self(batch["image"]), batch)}
+
+
+def regression_loss(points: Tensor, batch: Batch) -> Tensor:
+    """Smooth L1 on coordinates times 10; hidden landmarks count as zero."""
+    error = F.smooth_l1_loss(10 * points, 10 * batch["landmarks"], reduction="none")
+    return (error.mean(-1) * batch["visible"]).mean()
 
 
 PRESETS = tuple(
