@@ -22,7 +22,9 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 
 from lmlib.budget import budget, current_budget
-from lmlib.results import Run, Table, environment, repository_root, run_file, slug
+from lmlib.experiments import cells
+from lmlib.experiments.cells import keep, kept_file
+from lmlib.results import Run, Table, run_file
 
 CHANGES = {
     "still": "g = 1: an image is matched with itself (table 4)",
@@ -209,30 +211,11 @@ def few_images(count: int, labels: int, draw: int):
 
 def run_cell(problem: Problem, setting: str, seed: int) -> dict:
     """Train and measure one cell; some networks of seed 0 ship with the course."""
-    from lmlib.training import save_checkpoint
-
     method, about = train_cell(problem, setting, seed)
     measured = problem.measure(method, Cell.read(setting))
-    kept = setting in KEPT.get(problem.name, ()) and seed == 0
-    if kept and current_budget() != "quick":
-        save_checkpoint(
-            kept_file(problem.name, setting),
-            method,
-            command=f"lmlib reproduce {problem.name} --only '{setting}' --seeds 0",
-            setting=setting,
-            seed=seed,
-            data=problem.about,
-            metrics=measured,
-            **about,
-            **environment(),
-        )
+    if setting in KEPT.get(problem.name, ()) and seed == 0:
+        keep(problem, setting, seed, method, measured, about)
     return measured | about
-
-
-def kept_file(experiment: str, setting: str):
-    """Where the weights that ship with the course are."""
-    folder = repository_root() / "data" / "checkpoints"
-    return folder / f"{experiment}_{slug(setting)}.safetensors"
 
 
 def load_cell(experiment: str, setting: str):
@@ -626,16 +609,9 @@ KEPT: dict[str, tuple[str, ...]] = {
 
 def runs(problem: Problem) -> Iterator[Run]:
     """Every setting of seed 0 first, then seed 1, ..."""
-    for seed in range(max(problem.settings.values())):
-        for setting, seeds in problem.settings.items():
-            if seed < seeds:
-                yield Run(
-                    problem.name,
-                    setting,
-                    seed,
-                    partial(run_cell, problem, setting, seed),
-                    problem.metrics(Cell.read(setting)),
-                )
+    return cells.runs(
+        problem, run_cell, lambda setting: problem.metrics(Cell.read(setting))
+    )
 
 
 TABLES = tuple(

@@ -22,7 +22,9 @@ from functools import cache, partial
 
 from lmlib.budget import budget, current_budget
 from lmlib.evaluation import match_landmarks
-from lmlib.results import Run, Table, environment, repository_root, run_file, slug
+from lmlib.experiments import cells
+from lmlib.experiments.cells import keep, kept_file
+from lmlib.results import Run, Table, run_file
 
 PERCENTS = (1, 5, 10, 20, 50, 100)  # and 0, for networks that learn from classes alone
 SEQ_MT = ("Seq-MT(L)", "Seq-MT(L+C)", "Seq-MT(L+T)", "Seq-MT(L+T+C)")
@@ -212,27 +214,11 @@ def train_cell(problem: Problem, setting: str, seed: int):
 
 
 def run_cell(problem: Problem, setting: str, seed: int) -> dict:
-    """Train and measure one cell; the network of seed 0 is kept for the notebooks."""
-    from lmlib.training import save_checkpoint
-
+    """Train and measure one cell; some networks of seed 0 ship with the course."""
     method, about = train_cell(problem, setting, seed)
     measured = measure(problem, method, Cell.read(setting))
-    if (
-        setting in KEPT.get(problem.name, ())
-        and seed == 0
-        and current_budget() != "quick"
-    ):
-        save_checkpoint(
-            kept_file(problem.name, setting),
-            method,
-            command=f"lmlib reproduce {problem.name} --only '{setting}' --seeds 0",
-            setting=setting,
-            seed=seed,
-            data=problem.about,
-            metrics=measured,
-            **about,
-            **environment(),
-        )
+    if setting in KEPT.get(problem.name, ()) and seed == 0:
+        keep(problem, setting, seed, method, measured, about)
     return measured | about
 
 
@@ -331,12 +317,6 @@ def _stored(problem_name: str, which: str, indices: range, size: int):
 def stored(problem: Problem, which: str, indices: range):
     """The images of ``"train"`` or of a test set, drawn once and kept."""
     return _stored(problem.name, which, indices, problem.config().size)
-
-
-def kept_file(experiment: str, setting: str):
-    """Where the weights that ship with the course are."""
-    folder = repository_root() / "data" / "checkpoints"
-    return folder / f"{experiment}_{slug(setting)}.safetensors"
 
 
 def load_cell(experiment: str, setting: str):
@@ -534,16 +514,9 @@ KEPT: dict[str, tuple[str, ...]] = {
 
 def runs(problem: Problem) -> Iterator[Run]:
     """Every setting of seed 0 first, then seed 1, ..."""
-    for seed in range(max(problem.settings.values())):
-        for setting, seeds in problem.settings.items():
-            if seed < seeds:
-                yield Run(
-                    problem.name,
-                    setting,
-                    seed,
-                    partial(run_cell, problem, setting, seed),
-                    metrics(problem, Cell.read(setting)),
-                )
+    return cells.runs(
+        problem, run_cell, lambda setting: metrics(problem, Cell.read(setting))
+    )
 
 
 TABLES = tuple(

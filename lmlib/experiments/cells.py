@@ -1,0 +1,46 @@
+"""What tables of cells share: their runs in order, and networks that ship."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from lmlib.budget import current_budget
+from lmlib.results import Run, environment, repository_root, slug
+
+
+def kept_file(experiment: str, setting: str) -> Path:
+    """Where the weights that ship with the course are."""
+    folder = repository_root() / "data" / "checkpoints"
+    return folder / f"{experiment}_{slug(setting)}.safetensors"
+
+
+def keep(problem, setting: str, seed: int, method, measured: dict, about: dict) -> None:
+    """Store a trained network with all that is known about it; not of quick runs."""
+    from lmlib.training import save_checkpoint
+
+    if current_budget() == "quick":
+        return
+    save_checkpoint(
+        kept_file(problem.name, setting),
+        method,
+        command=f"lmlib reproduce {problem.name} --only '{setting}' --seeds {seed}",
+        setting=setting,
+        seed=seed,
+        data=problem.about,
+        metrics=measured,
+        **about,
+        **environment(),
+    )
+
+
+def runs(problem, run_cell, metrics) -> Iterator[Run]:
+    """Every setting of seed 0 first, then seed 1, ...
+
+    ``run_cell(problem, setting, seed)`` does one; ``metrics(setting)`` names what it
+    returns.
+    """
+    for seed in range(max(problem.settings.values())):
+        for setting, seeds in problem.settings.items():
+            if seed < seeds:
+                run = partial(run_cell, problem, setting, seed)
+                yield Run(problem.name, setting, seed, run, metrics(setting))
