@@ -255,21 +255,25 @@ def turned_images(size: int, count: int):
     return face_images(size, count, turned=2.0)
 
 
+def arm(size: int):
+    """The arm; its joints turn less far than they can, since our runs are short."""
+    from lmlib.scenes import Roboarm
+
+    return Roboarm(size, stride=6, swing=0.6)
+
+
 def arm_images(size: int, count: int):
     """Single images of the arm: another category than faces."""
     from lmlib.samples import Stored
-    from lmlib.scenes import Roboarm
 
-    return Stored(Roboarm(size), range(count))
+    return Stored(arm(size), range(count))
 
 
 def arm_pairs(size: int, count: int):
     """Two frames of the arm and where each pixel went; one pair in seven frames."""
     from lmlib.samples import Stored
-    from lmlib.scenes import Roboarm
 
-    keys = ("image2", "flow", "flow_valid", "mask")
-    scene = Roboarm(size, stride=4)
+    keys, scene = ("image2", "flow", "flow_valid", "mask"), arm(size)
     return Stored(scene, range(0, 7 * count, 7), keys, draw=scene.pair)
 
 
@@ -477,11 +481,9 @@ def measure_arm(method, cell: Cell) -> dict[str, float]:
     """Table 4: segments of the arm matched between frames of different films."""
     import torch
 
-    from lmlib.scenes import Roboarm
-
     frames = torch.arange(24_000, 24_000 + 200 * 61, 61)
     frames = budget(quick=frames[:8], class_=frames, full=frames)
-    batch = Roboarm(method.config.frame).batch(frames)
+    batch = arm(method.config.frame).batch(frames)
     image, points, seen = batch["image"], batch["landmarks"], batch["visible"]
     others, truth, there = (x.roll(1, 0) for x in (image, points, seen))
     errors = match_errors(
@@ -572,15 +574,20 @@ PROBLEMS = {
             "Table 4: the arm, with given flow and without",
             arm_pairs,
             1000,
-            300,
+            400,
             "roboarm",
             measure_arm,
             lambda cell: ("match", "match_median"),
             dict.fromkeys(
                 (
-                    *(f"C{c}{x}" for x in ("", "+DVE", "+DVE,still") for c in (20, 3)),
+                    "C20+DVE",
+                    "C20",
+                    "C3",
+                    "C20+DVE,still",
                     "C20+DVE,shuffled",
                     "C20,untrained",
+                    "C3+DVE",
+                    "C3+DVE,still",
                 ),
                 1,
             ),
@@ -596,7 +603,7 @@ PROBLEMS = {
             lambda cell: tuple(
                 f"match_{a}{b}" for a in ("people", "species") for b in ("", "_eyes")
             ),
-            dict.fromkeys(("C64+DVE5", "C64+DVE", "C64", "C64+DVE5,shuffled"), 1),
+            dict.fromkeys(("C64+DVE5", "C64", "C64+DVE", "C64+DVE5,shuffled"), 1),
         ),
     )
 }

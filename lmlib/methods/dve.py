@@ -136,6 +136,7 @@ class DveConfig:
             frame=48,
             pairs="flow",
             jitter=0.0,
+            lr=2e-3,
         )
 
 
