@@ -342,7 +342,7 @@ def summary(name: str, errors) -> dict[str, float]:
 def measure_faces(method, cell: Cell, turned: float = 1.0) -> dict[str, float]:
     """Table 1's matching errors and table 5's regression errors."""
     if cell.network == "supervised":
-        return {"regression": supervised_error(method)}
+        return {face_metrics(cell)[0]: supervised_error(method)}
     if cell.network == "sparse":
         return measure_regression(method, method.landmarks)
     test = budget(quick=MATCHED[:8], class_=MATCHED, full=MATCHED)
@@ -471,7 +471,8 @@ def face_metrics(cell: Cell) -> tuple[str, ...]:
     names = ("match_same", "match_different")
     counts = [f"regression_{count}" for count in LABELS]
     if cell.network == "supervised":
-        return ("regression",)
+        few = cell.labels in LABELS
+        return (f"regression_{cell.labels}" if few else "regression",)
     if cell.network == "sparse":
         return ("regression", *counts)
     return (*names, *(f"{n}_median" for n in names), "regression", *counts)
