@@ -152,8 +152,9 @@ def exchange(source: Tensor, auxiliary: Tensor) -> Tensor:
     """
     if auxiliary.ndim == 4:
         auxiliary = auxiliary.unsqueeze(1)
-    query = _vectors(source)  # (P, N, C)
-    keys = auxiliary.permute(0, 1, 3, 4, 2).flatten(1, 3)  # (P, A h w, C)
+    # Contiguous, or PyTorch falls back to a product that keeps the whole matrix.
+    query = _vectors(source).contiguous()  # (P, N, C)
+    keys = auxiliary.permute(0, 1, 3, 4, 2).flatten(1, 3).contiguous()  # (P, A h w, C)
     found = F.scaled_dot_product_attention(
         query.unsqueeze(1), keys.unsqueeze(1), keys.unsqueeze(1), scale=1.0
     )
