@@ -441,7 +441,7 @@ def test_training_lowers_the_loss_and_resumes(tmp_path):
         small(jitter=0.0, auxiliaries=0), data, range(8), 60, batch_size=4, lr=4e-3,
         amsgrad=True, device="cpu", progress=False,
     )  # fmt: skip
-    assert history[-1]["loss"] < 0.7 * history[0]["loss"]
+    assert history[-1]["loss"] < 0.8 * history[0]["loss"]
     method = small()
     save_checkpoint(tmp_path / "dve.safetensors", method)
     load_checkpoint(tmp_path / "dve.safetensors", small())
