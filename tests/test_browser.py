@@ -321,3 +321,22 @@ def test_a_dragged_landmark_changes_the_class(notebook, page):
         lambda: abs(numbers(output)["true"] - before["true"]) > 0.005,
         "the probability of the true class changes",
     )
+
+
+def test_a_point_moved_on_one_face_is_matched_on_others(notebook, page):
+    """DVE: the maps of a point's match follow the point, and spread with T."""
+    notebook("33_dve_visualisation")
+    found = widget(page, "lmlib-explorer", "temperature T")
+    before, image = numbers(found), picture(found)
+    drag = widget(page, "lmlib-drag")
+    drag.locator("g[role=slider]").first.focus()
+    for _ in range(3):
+        page.keyboard.press("Shift+ArrowDown")
+    until(lambda: picture(found) != image, "the maps follow the keys")
+    until(lambda: numbers(found) != before, "and so do the numbers")
+
+    before = numbers(found)
+    name = next(name for name in before if "nats" in name)
+    found.locator(".noUi-handle").last.focus()
+    page.keyboard.press("End")  # T at its highest: the map is flat
+    until(lambda: numbers(found)[name] > before[name], "entropy rises with T")
