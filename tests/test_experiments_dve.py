@@ -173,3 +173,12 @@ def test_shuffled_correspondence_and_other_category_change_the_training(
     for i, a in enumerate(weights):
         for b in weights[:i]:
             assert not torch.equal(a, b)
+
+
+@pytest.mark.parametrize("budget", ["quick", "class", "full"])
+def test_shipped_networks_load_under_any_budget(budget, monkeypatch):
+    monkeypatch.setenv("LMLIB_BUDGET", budget)
+    for name, settings in experiment.KEPT.items():
+        for setting in settings:
+            method = experiment.load_cell(name, setting)
+            assert method.config.channels == Cell.read(setting).channels

@@ -28,6 +28,7 @@ def keep(problem, setting: str, seed: int, method, measured: dict, about: dict) 
         seed=seed,
         data=problem.about,
         metrics=measured,
+        budget=current_budget(),
         **about,
         **environment(),
     )

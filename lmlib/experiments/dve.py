@@ -84,11 +84,11 @@ class Problem:
     settings: dict[str, int]  # setting -> number of seeds, in the order to run them
     start: str = ""  # another problem, whose trained network is the start
 
-    def config(self, cell: Cell):
-        """The configuration of a cell under the current budget."""
+    def config(self, cell: Cell, budget: str | None = None):
+        """The configuration of a cell under a budget, the current one by default."""
         from lmlib.methods.dve import DveConfig
 
-        small = "" if current_budget() == "full" else "_class"
+        small = "" if (budget or current_budget()) == "full" else "_class"
         config = DveConfig.preset(self.preset + small)
         if cell.network == "hourglass":
             big = DveConfig.preset(f"hourglass{small or '64'}")
@@ -221,10 +221,12 @@ def run_cell(problem: Problem, setting: str, seed: int) -> dict:
 def load_cell(experiment: str, setting: str):
     """The trained network of a cell that ships with the course, ready to use."""
     from lmlib.methods.dve import Dve
-    from lmlib.training import load_checkpoint
+    from lmlib.training import load_checkpoint, read_metadata
 
-    method = Dve(PROBLEMS[experiment].config(Cell.read(setting)))
-    load_checkpoint(kept_file(experiment, setting), method)
+    path = kept_file(experiment, setting)
+    made = read_metadata(path).get("budget", "class")  # whatever the budget is now
+    method = Dve(PROBLEMS[experiment].config(Cell.read(setting), made))
+    load_checkpoint(path, method)
     return method.eval()
 
 
