@@ -169,7 +169,6 @@ def train_supervised(problem: Problem, cell: Cell, setting: str, seed: int):
     """SmallNet+ on a few labelled images, each copied with small movements."""
     import torch
 
-    from lmlib.methods.dve import DveConfig
     from lmlib.methods.dve_baselines import SmallNetPlus
     from lmlib.samples import Stored
     from lmlib.training import constant_then_decay, fit
@@ -184,9 +183,7 @@ def train_supervised(problem: Problem, cell: Cell, setting: str, seed: int):
     data = Stored.of({"image": views, "landmarks": points, "visible": seen})
     steps = budget(quick=2, class_=problem.steps, full=10 * problem.steps)
     torch.manual_seed(seed)
-    small = current_budget() != "full"
-    widths = config.widths if small else DveConfig.smallnet64().widths
-    method = SmallNetPlus(points.shape[1], widths)
+    method = SmallNetPlus(points.shape[1], config.widths)
     fit(
         method,
         data,
@@ -382,9 +379,11 @@ def measure_regression(method, points_of=None, turned: float = 1.0) -> dict[str,
         centres = cluster(method, method.crop(images))
         points_of = partial(virtual_points, method, centres)
 
-    @torch.no_grad()
+    points_of = torch.no_grad()(points_of)
+    seen = points_of(tests)
+
     def error(images, points) -> float:
-        found = regression(points_of(images), points).predict(points_of(tests))
+        found = regression(points_of(images), points).predict(seen)
         return 100 * nme(found, truth, normaliser="eye_centres")
 
     errors = {"regression": error(*method.crop(images, points))}
@@ -529,7 +528,6 @@ def measure_animals(method, cell: Cell) -> dict[str, float]:
 
 # --- the tables -----------------------------------------------------------------------
 
-LENGTHS = (3, 16, 32, 64)
 TABLE_1 = [f"C{c}{dve}" for c in (64, 3, 16, 32) for dve in ("", "+DVE")]
 PROBLEMS = {
     problem.name: problem

@@ -174,8 +174,9 @@ def train_cell(problem: Problem, setting: str, seed: int):
     torch.manual_seed(seed)
     method = network(problem, cell)
     method.calibrate(data.all["image"][:64])
-    labels = {name: data.all[name] for name in method.config.heads}
-    wrong = shuffled_labels(labels, train.start, seed) if labels else None
+    if cell.broken == "shuffled":
+        labels = {name: data.all[name] for name in method.config.heads}
+        wrong = shuffled_labels(labels, train.start, seed)
 
     def prepare(batch):
         row = (batch["index"] - train.start).cpu()
