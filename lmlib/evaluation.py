@@ -393,6 +393,63 @@ class LandmarkRegression:
         return y.unflatten(1, (-1, 2)).to(points)
 
 
+class FlipInvariantRegression:
+    """Regression where left and right of a body cannot be told apart (lmdis, app. C).
+
+    Seen from the back, a person looks much as from the front, mirrored. So both the
+    annotated landmarks and their whole-body exchange of left and right count as true.
+    The fit starts from frontal images, where more than two thirds of the left landmarks
+    lie to the right of their mates, and then takes for every image the nearer of the
+    two until none changes.
+
+    ``swap`` ``(M,)``: the landmark on the other side, or the same for the head, say.
+    ``left``: numbers of the left landmarks.
+    """
+
+    def __init__(self, swap: list[int], left: list[int], ridge: float = 0.0):
+        if sorted(swap) != list(range(len(swap))):
+            raise ValueError(f"swap must be a permutation, got {swap}")
+        self.swap, self.left = list(swap), list(left)
+        self.regression = LandmarkRegression(bias=False, ridge=ridge)
+
+    def frontal(self, y: Tensor) -> Tensor:
+        """Which images ``(B,)`` are seen from the front, by y ``(B, M, 2)``."""
+        mates = [self.swap[i] for i in self.left]
+        return (y[:, self.left, 0] > y[:, mates, 0]).float().mean(1) > 2 / 3
+
+    def fit(self, x: Tensor, y: Tensor, rounds: int = 50):
+        """x ``(N, K, 2)``, y ``(N, M, 2)``; returns itself."""
+        chosen = self.frontal(y)
+        if not chosen.any():
+            raise ValueError("no image is seen from the front: nothing to start from")
+        self.regression.fit(x[chosen], y[chosen])
+        flipped = None
+        for _ in range(rounds):
+            before, flipped = flipped, self._flipped(x, y)
+            if before is not None and torch.equal(before, flipped):
+                break
+            mixed = torch.where(flipped.view(-1, 1, 1), y[:, self.swap], y)
+            self.regression.fit(x, mixed)
+        return self
+
+    def _flipped(self, x: Tensor, y: Tensor) -> Tensor:
+        found = self.regression.predict(x)
+        return _mean_error(found, y[:, self.swap]) < _mean_error(found, y)
+
+    def predict(self, x: Tensor) -> Tensor:
+        return self.regression.predict(x)
+
+    def errors(self, x: Tensor, y: Tensor) -> Tensor:
+        """Mean distance in each image ``(B,)``, in [-1, 1], to the nearer truth."""
+        found = self.predict(x)
+        both = _mean_error(found, y), _mean_error(found, y[:, self.swap])
+        return torch.minimum(*both)
+
+
+def _mean_error(found: Tensor, truth: Tensor) -> Tensor:
+    return (found - truth.to(found)).norm(dim=-1).mean(dim=-1)
+
+
 # --- which landmark is which ----------------------------------------------------------
 
 

@@ -105,8 +105,8 @@ def gaussian_maps(points: Tensor, size: tuple[int, int], sigma: float) -> Tensor
     return gy.unsqueeze(-1) * gx.unsqueeze(-2)
 
 
-def spread(probabilities: Tensor) -> Tensor:
-    """RMS distance of a map's mass from its mean: ``(B, K)``, in [-1, 1] units."""
+def variance(probabilities: Tensor) -> Tensor:
+    """Variance of each map's mass along x and y: ``(B, K, 2)``, in [-1, 1] units."""
     probabilities = _check_maps(probabilities)
     grid = pixel_grid(
         *probabilities.shape[-2:], probabilities.device, probabilities.dtype
@@ -118,7 +118,12 @@ def spread(probabilities: Tensor) -> Tensor:
     square_y = (grid[:, 0, 1] - mean[:, :, 1]).square()  # (B, K, H)
     variance_x = (probabilities.sum(dim=-2) * square_x).sum(dim=-1)
     variance_y = (probabilities.sum(dim=-1) * square_y).sum(dim=-1)
-    return (variance_x + variance_y).sqrt()
+    return torch.stack([variance_x, variance_y], dim=-1)
+
+
+def spread(probabilities: Tensor) -> Tensor:
+    """RMS distance of a map's mass from its mean: ``(B, K)``, in [-1, 1] units."""
+    return variance(probabilities).sum(dim=-1).sqrt()
 
 
 def entropy(probabilities: Tensor) -> Tensor:

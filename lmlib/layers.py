@@ -1,5 +1,7 @@
 """Building blocks the methods share."""
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -172,6 +174,86 @@ class Hourglass(nn.Module):
         for up in self.up:
             x = kept.pop() + F.interpolate(up(x), scale_factor=2, mode="nearest")
         return self.head(x)
+
+
+class Rungs(NamedTuple):
+    """Widths of a ``Ladder``'s convolutions."""
+
+    down: tuple[tuple[int, ...], ...]  # before each pooling
+    bottom: tuple[int, ...]  # at the coarsest resolution
+    up: tuple[tuple[int, ...], ...]  # after each doubling
+    skip: int = 2  # convolutions of every skip link
+
+    @classmethod
+    def mirrored(cls, *widths: int, skip: int = 1) -> "Rungs":
+        """One convolution a resolution: down through ``widths``, and up again."""
+        *sides, deepest = widths
+        up = [(width,) for width in reversed(sides[:-1])]
+        down = tuple((width,) for width in sides)
+        return cls(down, (deepest, sides[-1]), (*up, ()), skip)
+
+
+class Ladder(nn.Module):
+    """Hourglass-style network of Zhang et al. 2018 (figure 40).
+
+    ``(B, inputs, H, W)`` to ``(B, outputs, H, W)``; 2^poolings divides H and W. 3x3
+    convolutions, each with batch normalisation and LeakyReLU; max-pooling down, nearest
+    neighbour up; a skip link is a few convolutions, added to the doubled maps. With
+    ``plain_end`` the last convolution has batch normalisation, but no LeakyReLU.
+    """
+
+    def __init__(self, inputs: int, rungs: Rungs, outputs: int, plain_end: bool = True):
+        super().__init__()
+        self.down, self.skip, self.up = (
+            nn.ModuleList(),
+            nn.ModuleList(),
+            nn.ModuleList(),
+        )
+        width, sides = inputs, []
+        for widths in rungs.down:
+            self.down.append(normed_convs(width, *widths))
+            sides.append(width := (width, *widths)[-1])
+        self.bottom = normed_convs(width, *rungs.bottom)
+        width = rungs.bottom[-1]
+        for number, (side, widths) in enumerate(
+            zip(reversed(sides), rungs.up, strict=True)
+        ):
+            inner = (max(side, width),) * (rungs.skip - 1)
+            self.skip.append(normed_convs(side, *inner, width))
+            last = number == len(sides) - 1
+            widths = (*widths, outputs) if last else widths
+            self.up.append(normed_convs(width, *widths, plain_end=plain_end and last))
+            width = widths[-1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        if any(side % 2 ** len(self.down) for side in x.shape[-2:]):
+            raise ValueError(
+                f"a ladder with {len(self.down)} poolings needs sides divisible by "
+                f"{2 ** len(self.down)}, got {tuple(x.shape[-2:])}"
+            )
+        kept = []
+        for down in self.down:
+            kept.append(down(x))
+            x = F.max_pool2d(kept[-1], 2)
+        x = self.bottom(x)
+        for skip, up in zip(self.skip, self.up, strict=True):
+            x = F.interpolate(x, scale_factor=2, mode="nearest")
+            x = up(x + skip(kept.pop()))
+        return x
+
+
+def normed_convs(inputs: int, *widths: int, plain_end: bool = False) -> nn.Sequential:
+    """3x3 convolutions with batch normalisation and LeakyReLU.
+
+    No biases, since batch normalisation would take them out again. Xavier's start.
+    """
+    layers: list[nn.Module] = []
+    for width in widths:
+        conv = nn.Conv2d(inputs, width, 3, padding=1, bias=False)
+        nn.init.xavier_uniform_(conv.weight)
+        layers += [conv, nn.BatchNorm2d(width, eps=1e-3), nn.LeakyReLU(0.2, True)]
+        inputs = width
+    return nn.Sequential(*layers[: -1 if plain_end else None])
 
 
 def local_contrast(images: Tensor) -> Tensor:

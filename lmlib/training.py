@@ -187,6 +187,33 @@ def fit(
     return history
 
 
+@torch.no_grad()
+def recompute_statistics(
+    method: nn.Module, data, indices: Pool, batches: int = 30, batch_size: int = 64
+) -> None:
+    """Batch normalisation's means and variances anew, from the final weights.
+
+    The running ones are of weights that kept changing (Zhang et al. 2018, G.3). Exact
+    means over ``batches`` forward passes of ``losses``, drawn as ``fit`` draws them.
+    """
+    norms = [
+        m for m in method.modules() if isinstance(m, nn.modules.batchnorm._NormBase)
+    ]
+    kept = [norm.momentum for norm in norms]
+    device = next(method.parameters()).device
+    was_training = method.training
+    method.train()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a cumulative mean
+    for step in range(batches):
+        _seed_step(method, 0, step, 0)
+        method.losses(data.batch(step_indices(step, batch_size, indices), device))
+    for norm, momentum in zip(norms, kept, strict=True):
+        norm.momentum = momentum
+    method.train(was_training)
+
+
 def _check_finite(loss: Tensor, terms: dict, step: int, path) -> None:
     if torch.isfinite(loss):
         return

@@ -1,0 +1,671 @@
+"""Landmark discovery by autoencoding (Zhang et al. 2018).
+
+An image is squeezed through K points and a short vector for each of them, and must be
+drawn again from those. Nobody says where the points should be: a point that does not
+help to draw the image is a waste. Four terms are added (equation 15):
+
+    image -> D -> points -------> Gaussian maps ----> image       reconstruction
+      |      |                        ^
+      |      +-- pooling -> vectors --+  unpooling
+      +-----------^ features
+
+* concentration (eq. 5): each map ``D_k`` is one blob;
+* separation (eq. 7): the points keep apart;
+* equivariance (eq. 8): warp the image, and the points move with it.
+
+``D`` is a softmax over *channels*: every pixel belongs to one landmark, or to the
+background. A point is the mean position of its map.
+
+The paper leaves open or prints otherwise, the released code differs, and we chose:
+
+* coordinates: losses are computed in units of the image's edge, as table 7 wants. The
+  code's equivariance term is in other units, 3.33 times ours.
+* eq. 5 has a square too many; the text's own "exponential of the entropy" has not.
+* eq. 10 pools features with the Gaussian of eq. 6, the code with the map itself. We
+  follow the paper.
+* ``weight_reconstruction`` is lambda_recon for eq. 17, without its constant. The code
+  leaves out sigma_color and halves the square: its .05 is .0000625 here.
+* eqs. 11 and 12 in edge units. The code's maps are about ten times fainter.
+* eq. 13: LeakyReLU as in the paper, which the code leaves out.
+* warps: with a true spline, .05 bends as much as the code's .1 (notes of
+  ``geometry.lmdis_warp``). The code draws the kind of control points for each image,
+  and then never uses the landmarks; we draw for each image and use them.
+* colours are jittered for each image; the code does it for each batch.
+* ``sharpness`` multiplies the scores before the softmax over channels: 1 in the paper.
+  A short run learns several times faster with 4.
+* motion (appendix C): eq. 16 weighs speeds with Gaussians at the points. Those are of
+  height 1 and deviation ``motion_width`` here, so the term lies between -K and 0 and
+  has its own weight.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lmlib.geometry import Chain, Warp, lmdis_landmark_warp, lmdis_warp, pixel_grid
+from lmlib.heatmaps import expected_points, variance
+from lmlib.layers import Ladder, Rungs, check_images
+from lmlib.samples import Batch
+
+# Figure 40 for images of 80 and 64 pixels: detector, features, decoder.
+DETECTOR = Rungs(
+    ((32, 32), (64, 64), (64, 64)), (64,) * 4, ((64, 64), (64, 32), (32,)), skip=3
+)
+FEATURES = Rungs(((32, 64), (128,), (256,)), (512, 256), ((128,), (64,), (64,)))
+DECODER = Rungs(
+    ((64, 64), (128,), (256,), (512,)), (512, 512), ((256,), (128,), (64,), (32,))
+)
+# For 128 pixels all three are alike.
+LARGE = Rungs(((64,), (128,), (256,), (512,)), (512, 512), ((256,), (128,), (64,), ()))
+
+
+@dataclass(frozen=True)
+class LmdisConfig:
+    """Sizes and weights; presets carry tables 6 and 7."""
+
+    landmarks: int = 10  # K
+    descriptor: int = 8  # C, numbers of a landmark's vector; 0: none (appendix B)
+    size: int = 80  # side of the image
+    canvas: int = 96  # side with its margin, which detector and features see
+    image_channels: int = 3
+    aspect: float = 1.0  # true width / height of an image squashed into a square
+    detector: Rungs = DETECTOR
+    features: Rungs = FEATURES
+    decoder: Rungs = DECODER
+    shared: int = 64  # S, features before the short vectors
+    unpooled: int = 64  # and after them
+    half: bool = False  # maps on half the canvas's resolution (128 pixels)
+    widths: tuple[float, ...] = tuple(0.125 * 2 ** (i / 2) for i in range(5))
+    sharpness: float = 1.0  # of the softmax over channels
+    weight_reconstruction: float = 0.01  # lambda_recon, at first
+    weight_concentration: float = 100.0
+    weight_separation: float = 16.0
+    weight_equivariance: float = 1e4
+    separation: float = 0.06  # sigma_sep
+    weight_flow: float = 1e4  # equivariance under given optical flow (appendix C)
+    weight_motion: float = 0.0  # eq. 16
+    motion_width: float = 1 / 16  # of its Gaussians
+    raised: tuple[float, ...] = (0.44, 0.89)  # share of steps; then lambda_recon grows
+    raises: tuple[float, ...] = (10.0, 10.0)  # by these factors
+    scale: float = 1.25  # of random warps: scale ** N(0, 1)
+    degrees: float = 10.0  # deviation of the rotation
+    shift: float = 0.15  # largest translation, in canvas edges
+    bend: float = 0.05  # deviation of 7x7 control points, in [-1, 1]
+    landmark_bend: float = 0.05  # deviation where landmarks are control points
+    landmark_share: float = 0.3  # of the images warped that way (table 5: 7:3)
+    landmark_start: tuple[float, float] = (0.02, 0.04)  # from none to that share
+    brightness: float = 32 / 255  # range of the jitter
+    contrast: float = 0.5
+    lr: float = 1e-3  # Adam
+    warm_up: int = 0  # steps
+    decay: tuple[float, ...] = (0.44, 0.89)  # share of steps; then the rate falls
+    decays: tuple[float, ...] = (0.1, 0.1)  # to these shares
+    batch_size: int = 16
+    steps: int = 225_000  # as far as the released snapshots went
+
+    @property
+    def edge(self) -> Tensor:
+        """Edges of the image per unit of its [-1, 1], x and y; the area is 1."""
+        return torch.tensor([self.aspect**0.5, self.aspect**-0.5]) / 2
+
+    @classmethod
+    def preset(cls, name: str) -> "LmdisConfig":
+        """The preset of that name, for commands and files that hold names."""
+        if name not in PRESETS:
+            raise ValueError(f"unknown preset {name!r}; expected one of {PRESETS}")
+        return getattr(cls, name)()
+
+    @classmethod
+    def celeba10(cls) -> "LmdisConfig":
+        """Table 7. Released: sigma_sep .08, lambda_sep 20, lambda_recon .000125."""
+        return cls()
+
+    @classmethod
+    def celeba30(cls) -> "LmdisConfig":
+        """Table 7. Released: the rate starts at .01, batches of 8."""
+        return replace(
+            cls(),
+            landmarks=30,
+            separation=0.04,
+            weight_separation=10.0,
+            weight_reconstruction=0.1,
+        )
+
+    @classmethod
+    def aflw10(cls) -> "LmdisConfig":
+        """Table 7; from a network of ``celeba10``. Released: constant weights, rate."""
+        return replace(cls(), weight_reconstruction=0.1)
+
+    @classmethod
+    def aflw30(cls) -> "LmdisConfig":
+        """Table 7; from a network of ``celeba30``."""
+        return replace(cls.celeba30(), weight_reconstruction=1e-4)
+
+    @classmethod
+    def cat10(cls) -> "LmdisConfig":
+        """Table 7. Released: lambda_eqv 5000."""
+        return replace(
+            cls(), weight_reconstruction=1e-4, separation=0.08, weight_separation=20.0
+        )
+
+    @classmethod
+    def cat20(cls) -> "LmdisConfig":
+        """Table 7."""
+        return replace(
+            cls.cat10(), landmarks=20, separation=0.05, weight_separation=10.0
+        )
+
+    @classmethod
+    def car10(cls) -> "LmdisConfig":
+        """Table 7: 64 pixels with a wide margin; decays at 40K and 80K of 90K."""
+        return replace(
+            cls(),
+            size=64,
+            aspect=2.0,
+            weight_reconstruction=1e-3,
+            separation=0.08,
+            weight_separation=200.0,
+            steps=90_000,
+            raised=(0.44, 0.56),
+        )
+
+    @classmethod
+    def car24(cls) -> "LmdisConfig":
+        """Table 7."""
+        return replace(cls.car10(), landmarks=24, separation=0.05)
+
+    @classmethod
+    def animal10(cls) -> "LmdisConfig":
+        """Table 7: two numbers a landmark; decays at 20K and 50K of 60K."""
+        return replace(
+            cls(),
+            descriptor=2,
+            size=64,
+            canvas=80,
+            weight_reconstruction=1e-3,
+            separation=0.08,
+            weight_separation=20.0,
+            steps=60_000,
+            decay=(0.33, 0.83),
+            raised=(0.67, 0.83),
+        )
+
+    @classmethod
+    def shoes8(cls) -> "LmdisConfig":
+        """Table 7 (its second decay, "20K", must be 200K)."""
+        return replace(cls(), landmarks=8, separation=0.05, weight_separation=20.0)
+
+    @classmethod
+    def human16(cls) -> "LmdisConfig":
+        """Table 7 and appendix C: 128 pixels, maps of 96, flow and motion."""
+        return replace(
+            cls(),
+            landmarks=16,
+            size=128,
+            canvas=192,
+            detector=LARGE,
+            features=LARGE,
+            decoder=LARGE,
+            shared=32,
+            half=True,
+            weight_reconstruction=0.1,
+            weight_separation=20.0,
+            weight_motion=1e4,  # eq. 16 takes the weight of eq. 8
+            batch_size=8,
+        )
+
+    @classmethod
+    def mnist7(cls) -> "LmdisConfig":
+        """Appendix B: no vectors, the points are all. Its network (figure 40) is not
+        recoverable from the text: ours is half as wide as that for faces."""
+        return replace(
+            cls.digits_class(),
+            canvas=56,
+            detector=Rungs.mirrored(16, 32, 32, 32, skip=2),
+            decoder=Rungs.mirrored(16, 32, 32, skip=2),
+            sharpness=1.0,
+            lr=1e-3,
+            warm_up=0,
+            steps=100_000,
+        )
+
+    @classmethod
+    def faces_class(cls) -> "LmdisConfig":
+        """Ours, for two cores: 40 pixels, thin ladders, milder warps.
+
+        With the paper's warps a short run needs twice the steps.
+        """
+        return replace(
+            cls(),
+            size=40,
+            canvas=48,
+            detector=Rungs.mirrored(16, 32, 32, 32),
+            features=Rungs.mirrored(16, 32, 64, 128),
+            decoder=Rungs.mirrored(16, 32, 64, 128),
+            shared=16,
+            unpooled=16,
+            sharpness=4.0,
+            weight_reconstruction=0.0005,
+            raised=(0.6, 0.8),
+            raises=(10.0, 5.0),
+            weight_separation=20.0,
+            separation=0.08,
+            weight_equivariance=33_300.0,  # the code's 1e4 in our unit
+            weight_flow=33_300.0,
+            scale=1.12,
+            shift=0.075,
+            landmark_start=(0.3, 0.4),
+            brightness=0.06,
+            contrast=0.2,
+            lr=3e-3,
+            warm_up=50,
+            decay=(0.8, 0.9),
+            decays=(0.3, 0.3),
+            steps=1500,
+        )
+
+    @classmethod
+    def digits_class(cls) -> "LmdisConfig":
+        """Ours, for two cores: digits of 28 pixels, no vectors."""
+        return replace(
+            cls.faces_class(),
+            landmarks=7,
+            descriptor=0,
+            size=28,
+            canvas=40,
+            image_channels=1,
+            detector=Rungs.mirrored(8, 16, 16, 16),
+            decoder=Rungs.mirrored(8, 16, 32),
+            weight_reconstruction=0.003,
+            raised=(0.3,),
+            raises=(10.0,),
+            scale=1.25,
+            shift=0.15,
+            brightness=0.0,
+            contrast=0.0,
+            batch_size=32,
+        )
+
+
+# --- equations 2 to 8 -----------------------------------------------------------------
+
+
+def detection_maps(scores: Tensor, sharpness: float = 1.0) -> Tensor:
+    """Eq. 2: scores ``(B, K + 1, H, W)`` to maps that sum to one over the channels."""
+    return torch.softmax(sharpness * scores.float(), dim=1)
+
+
+def normalised(maps: Tensor) -> Tensor:
+    """Each map divided by its sum, zeta in eq. 3: a density over the pixels."""
+    return maps / (maps.sum(dim=(-2, -1), keepdim=True) + 1e-6)
+
+
+def concentration(variances: Tensor, edge: Tensor) -> Tensor:
+    """Eq. 5 without its second square: ``2 pi e (var_u + var_v)``, summed over K.
+
+    ``variances (B, K, 2)`` in [-1, 1]; ``edge (2,)``: edges of the image per unit.
+    """
+    return 2 * math.pi * math.e * (variances * edge**2).sum((-2, -1)).mean()
+
+
+def separation(points: Tensor, edge: Tensor, sigma: float) -> Tensor:
+    """Eq. 7: ``sum of exp(-d^2 / 2 sigma^2)`` over ordered pairs; points (B, K, 2)."""
+    points = points * edge
+    apart = (points.unsqueeze(2) - points.unsqueeze(1)).square().sum(-1)  # (B, K, K)
+    others = 1 - torch.eye(points.shape[1], device=points.device)
+    return (torch.exp(-apart / (2 * sigma**2)) * others).sum((-2, -1)).mean()
+
+
+def equivariance(points: Tensor, moved_back: Tensor, edge: Tensor) -> Tensor:
+    """Eq. 8: squared distance of points (B, K, 2) to those found in the warped image
+    and read back, ``g(x')``; summed over K."""
+    return ((points - moved_back) * edge).square().sum((-2, -1)).mean()
+
+
+def motion(points: Tensor, flow: Tensor, edge: Tensor, width: float) -> Tensor:
+    """Eq. 16, negative: the share of all motion that lies under the points.
+
+    points (B, K, 2); flow (B, H, W, 2), where each pixel goes, in [-1, 1].
+    """
+    height, width_px = flow.shape[1:3]
+    grid = pixel_grid(height, width_px, flow.device)
+    energy = ((flow - grid) * edge).square().sum(-1)  # (B, H, W)
+    share = energy / (energy.sum((-2, -1), keepdim=True) + 1e-9)
+    gy, gx = gaussians(points, (height, width_px), width, edge)
+    return -torch.einsum("bhw,bkh,bkw->bk", share, gy, gx).sum(-1).mean()
+
+
+def gaussians(points: Tensor, size, width: float | Tensor, edge: Tensor):
+    """Gaussians of height 1 at points (B, K, 2), as factors (B, K, H) and (B, K, W).
+
+    ``width``, their deviation in edges of the image, is a number or (B, K, 1).
+    """
+    factors = []
+    for axis, count in ((1, size[0]), (0, size[1])):
+        line = (2 * torch.arange(count, device=points.device) + 1) / count - 1
+        away = (line - points[..., axis, None]) * edge[axis]
+        factors.append(torch.exp(-0.5 * (away / width).square()))
+    return factors
+
+
+class Unpooling(nn.Module):
+    """Eq. 11 to 13 and the decoder's first convolution in one.
+
+    Points and vectors become maps ``D~`` and features ``F~`` of M widths, which figure
+    40 stacks and convolves with 3x3 kernels. But ``F~ = sum_k D~_k t_k`` is linear in
+    the maps, and so is a convolution. So the kernels are applied to the vectors ``t_k``
+    first, and then a matrix product with the maps does everything: neither the features
+    nor the stack is ever made. Batch normalisation and LeakyReLU follow.
+    """
+
+    def __init__(self, config: LmdisConfig):
+        super().__init__()
+        self.config, c = config, config
+        self.side = c.size // (2 if c.half else 1)
+        levels, counts = len(c.widths), c.landmarks + 1
+        deep = c.unpooled if c.descriptor else 0
+        self.inputs, self.outputs = levels * (counts + deep), c.decoder.down[0][0]
+        if c.descriptor:
+            self.lengthen = _Each(counts, c.descriptor, deep)  # W~_k in eq. 13
+        conv = nn.Conv2d(self.inputs, self.outputs, 3, bias=False)
+        nn.init.xavier_uniform_(conv.weight)
+        self.weight = nn.Parameter(conv.weight.detach().contiguous())
+        self.finish = nn.Sequential(
+            nn.BatchNorm2d(self.outputs, eps=1e-3), nn.LeakyReLU(0.2, inplace=True)
+        )
+        self.register_buffer("edge", c.edge, persistent=False)
+
+    def maps(self, points: Tensor) -> Tensor:
+        """Eq. 11 and 12: points ``(B, K, 2)`` to ``D~ (B, M, K + 1, n, n)``."""
+        levels = []
+        for width in self.config.widths:
+            gy, gx = gaussians(points, (self.side, self.side), width, self.edge)
+            density = gy.unsqueeze(-1) * gx.unsqueeze(-2) / (2 * math.pi * width**2)
+            density = F.pad(density, (0, 0, 0, 0, 0, 1), value=1.0)  # background
+            levels.append(density / density.sum(dim=1, keepdim=True))
+        return torch.stack(levels, dim=1)
+
+    def forward(self, points: Tensor, vectors: Tensor | None = None) -> Tensor:
+        """``(B, K, 2)`` and ``(B, K + 1, C)`` to ``(B, O, n, n)``."""
+        maps = self.maps(points)  # (B, M, K + 1, n, n)
+        count, levels, channels = maps.shape[:3]
+        direct, through = self.weight.split(
+            [levels * channels, self.inputs - levels * channels], dim=1
+        )
+        # One kernel a map: (B or 1, O, 3, 3, M, K + 1)
+        kernels = direct.unflatten(1, (levels, channels)).permute(0, 3, 4, 1, 2)[None]
+        if vectors is not None:
+            deep = F.leaky_relu(self.lengthen(vectors), 0.2)  # t_k: (B, K + 1, S)
+            through = through.unflatten(1, (levels, -1))  # (O, M, S, 3, 3)
+            kernels = kernels + torch.einsum("bks,omsyx->boyxmk", deep, through)
+        # A pixel adds to its neighbours what their kernels take from it: turned round.
+        kernels = kernels.flip(2, 3).flatten(4, 5).flatten(1, 3)  # (B, 9 O, M (K + 1))
+        parts = kernels.expand(count, -1, -1) @ maps.flatten(1, 2).flatten(2)
+        return self.finish(F.fold(parts, (self.side, self.side), 3, padding=1))
+
+
+# --- the method -----------------------------------------------------------------------
+
+
+class Lmdis(nn.Module):
+    """Landmarks, and an image decoder, learned without labels.
+
+    ``weights`` (of the four terms, flow and motion) and ``landmark_share`` are plain
+    attributes, to turn in training; ``advance`` turns them as the configuration says.
+    """
+
+    def __init__(self, config: LmdisConfig):
+        super().__init__()
+        self.config, c = config, config
+        channels, counts = c.image_channels, c.landmarks + 1
+        self.detector = _encoder(channels, c.detector, counts, c.half, plain_end=True)
+        if c.descriptor:
+            self.features = _encoder(channels, c.features, c.shared, c.half)
+            self.shorten = _Each(counts, c.shared, c.descriptor)  # W_k in eq. 10
+        self.unpool = Unpooling(c)
+        # The first convolution of figure 40 is in ``unpool``.
+        rungs = c.decoder._replace(down=(c.decoder.down[0][1:], *c.decoder.down[1:]))
+        width = self.unpool.outputs
+        if c.half:
+            mirrored = self.unpool.inputs
+            self.decoder = nn.Sequential(
+                Ladder(width, rungs, mirrored, plain_end=False),
+                nn.ConvTranspose2d(mirrored, 32, 3, 2, padding=1, output_padding=1),
+                nn.BatchNorm2d(32, eps=1e-3),
+                nn.LeakyReLU(0.2, inplace=True),
+                nn.Conv2d(32, channels, 3, padding=1, bias=False),
+                nn.BatchNorm2d(channels, eps=1e-3),
+            )
+        else:
+            self.decoder = Ladder(width, rungs, channels)
+        self.weights = {
+            "reconstruction": c.weight_reconstruction,
+            "concentration": c.weight_concentration,
+            "separation": c.weight_separation,
+            "equivariance": c.weight_equivariance,
+            "flow": c.weight_flow,
+            "motion": c.weight_motion,
+        }
+        self.landmark_share = 0.0
+        self.register_buffer("edge", c.edge, persistent=False)
+        # Random draws are made on the CPU, so a seed means the same on any device.
+        self.generator = torch.Generator().manual_seed(0)
+
+    # -- image to points and vectors ---------------------------------------------------
+
+    def pad(self, images: Tensor) -> Tensor:
+        """The canvas: images with a margin in the mean colour of their border."""
+        c = self.config
+        check_images(images, c.image_channels)
+        if images.shape[-2:] != (c.size, c.size):
+            raise ValueError(
+                f"this network takes images of {c.size} x {c.size} pixels, "
+                f"got {tuple(images.shape)}"
+            )
+        lines = images[..., [0, -1], :], images[..., [0, -1]]
+        colour = torch.cat([line.flatten(2) for line in lines], -1).mean(-1)
+        margin = (c.canvas - c.size) // 2
+        inside = F.pad(torch.ones_like(images), (margin,) * 4)
+        return F.pad(images, (margin,) * 4) + (1 - inside) * colour[..., None, None]
+
+    def detect(self, canvas: Tensor) -> Tensor:
+        """Eq. 1 and 2: canvas ``(B, 3, N, N)`` to maps ``(B, K + 1, n, n)``."""
+        return detection_maps(self.detector(canvas), self.config.sharpness)
+
+    def locate(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Eq. 3: points ``(B, K, 2)`` and variances ``(B, K, 2)`` of the landmarks'
+        maps, both in the image's [-1, 1]; the margin lies outside."""
+        zoom = self.config.canvas / self.config.size
+        each = normalised(maps[:, :-1])
+        return zoom * expected_points(each), zoom**2 * variance(each)
+
+    def describe(
+        self, canvas: Tensor, maps: Tensor, points: Tensor, variances: Tensor
+    ) -> Tensor | None:
+        """Eq. 10: vectors ``(B, K + 1, C)``, the background's last."""
+        if not self.config.descriptor:
+            return None
+        features = self.features(canvas)  # (B, S, n, n)
+        zoom = self.config.canvas / self.config.size
+        # Eq. 6: a Gaussian as wide as the map. The background's map stays as it is.
+        width = (variances * self.edge**2).mean(-1, keepdim=True).sqrt()  # (B, K, 1)
+        width = width.clamp(min=0.25 / self.config.size)
+        size = features.shape[-2:]
+        gy, gx = gaussians(points / zoom, size, width / zoom, self.edge)
+        blobs = normalised(gy.unsqueeze(-1) * gx.unsqueeze(-2))
+        masks = torch.cat([blobs, normalised(maps[:, -1:])], dim=1).flatten(2)
+        pooled = masks @ features.flatten(2).transpose(1, 2).to(masks)  # (B, K + 1, S)
+        return self.shorten(pooled)
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Points ``(B, K, 2)`` and vectors ``(B, K + 1, C)``: all that is kept of
+        images ``(B, 3, size, size)``."""
+        canvas = self.pad(images)
+        maps = self.detect(canvas)
+        points, variances = self.locate(maps)
+        return points, self.describe(canvas, maps, points, variances)
+
+    def landmarks(self, images: Tensor) -> Tensor:
+        """Discovered landmarks ``(B, K, 2)`` in [-1, 1]."""
+        return self.locate(self.detect(self.pad(images)))[0]
+
+    # -- and back ----------------------------------------------------------------------
+
+    def decode(self, points: Tensor, vectors: Tensor | None = None) -> Tensor:
+        """Eq. 14: points ``(B, K, 2)`` and vectors to images ``(B, 3, size, size)``."""
+        return torch.sigmoid(self.decoder(self.unpool(points, vectors)).float())
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """Images squeezed through points and vectors, and drawn again."""
+        return self.decode(*self.encode(images))
+
+    # -- training ----------------------------------------------------------------------
+
+    def advance(self, progress: float) -> None:
+        """Set what changes in the course of the training; ``progress`` is in [0, 1]."""
+        c = self.config
+        factors = zip(c.raised, c.raises, strict=True)
+        raised = math.prod(x for share, x in factors if progress >= share)
+        self.weights["reconstruction"] = c.weight_reconstruction * raised
+        start, full = c.landmark_start
+        ramp = (progress - start) / max(full - start, 1e-9)
+        self.landmark_share = c.landmark_share * min(max(ramp, 0.0), 1.0)
+
+    def rate(self, step: int, steps: int) -> float:
+        """Factor of the learning rate at a step; what ``fit`` calls a schedule."""
+        c = self.config
+        falls = zip(c.decay, c.decays, strict=True)
+        factor = math.prod(x for share, x in falls if step >= share * steps)
+        return factor * min(1.0, (step + 1) / max(c.warm_up, 1))
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Eq. 15, weighted; terms of weight zero are neither computed nor returned.
+
+        With ``image2`` and ``flow (B, H, W, 2)`` in the batch also the equivariance
+        under that flow and the preference for motion (appendix C).
+        """
+        w, edge = self.weights, self.edge
+        images = self._jitter(batch["image"])
+        count, canvas = len(images), self.pad(images)
+        views, g = [canvas], None
+        if w["equivariance"]:
+            g = self._warp(canvas)
+            views.append(g.image(canvas, padding="border"))
+        if video := "image2" in batch and bool(w["flow"]):
+            views.append(self.pad(batch["image2"]))
+        maps = self.detect(torch.cat(views))
+        points, variances = self.locate(maps)
+        terms = {}
+        if w["concentration"]:
+            terms["concentration"] = concentration(variances, edge)
+        if w["separation"]:
+            terms["separation"] = separation(points, edge, self.config.separation)
+        first, *others = points.split(count)
+        if g is not None:
+            # The warped canvas shows at p what the canvas shows at g(p).
+            zoom = self.config.canvas / self.config.size
+            back = zoom * g.backward(others[0] / zoom)
+            terms["equivariance"] = equivariance(first, back, edge)
+        if video:
+            ahead = _read(batch["flow"], first)
+            terms["flow"] = equivariance(others[-1], ahead, edge)
+        if w["motion"] and "flow" in batch:
+            width = self.config.motion_width
+            terms["motion"] = motion(first, batch["flow"], edge, width)
+        if w["reconstruction"]:
+            vectors = self.describe(canvas, maps[:count], first, variances[:count])
+            error = (images - self.decode(first, vectors)).square()
+            terms["reconstruction"] = error.sum((1, 2, 3)).mean() / 0.05**2  # eq. 17
+        if not terms:
+            raise ValueError("all loss weights are zero: there is nothing to train")
+        return {name: w[name] * term for name, term in terms.items()}
+
+    def _warp(self, canvas: Tensor):
+        """A random warp for each canvas; some have landmarks as control points."""
+        c, count = self.config, len(canvas)
+        # Half the unit of [-1, 1] is an edge.
+        draws = c.scale, c.degrees, 2 * c.shift, c.bend
+        warp = lmdis_warp(count, self.generator, *draws)
+        if not self.landmark_share:
+            return warp
+        chosen = torch.rand(count, generator=self.generator) < self.landmark_share
+        with torch.no_grad():
+            points = self.locate(self.detect(canvas))[0] * (c.size / c.canvas)
+        spline = lmdis_landmark_warp(points, self.generator, c.landmark_bend)
+        return _Either(chosen, Chain(spline, warp.second), warp)
+
+    def _jitter(self, images: Tensor) -> Tensor:
+        c = self.config
+        if not self.training or not (c.brightness or c.contrast):
+            return images
+        draw = 2 * torch.rand(2, len(images), 1, 1, 1, generator=self.generator) - 1
+        shift, factor = draw.to(images) * images.new_tensor(
+            [c.brightness, c.contrast]
+        ).view(2, 1, 1, 1, 1)
+        mean = images.mean(dim=(1, 2, 3), keepdim=True)
+        return (mean + (images - mean) * (1 + factor) + shift).clamp(0, 1)
+
+
+def _encoder(
+    channels: int, rungs: Rungs, outputs: int, half: bool, plain_end: bool = False
+) -> nn.Module:
+    """Canvas to maps; for large images behind a plain convolution and a pooling."""
+    if not half:
+        return Ladder(channels, rungs, outputs, plain_end)
+    layers: list[nn.Module] = [
+        nn.Conv2d(channels, 32, 3, padding=1),
+        nn.MaxPool2d(2),
+        Ladder(32, rungs, 32, plain_end=False),
+    ]
+    if plain_end:  # the detector: scores from a 1x1 convolution
+        layers += [nn.Conv2d(32, outputs, 1, bias=False)]
+        layers += [nn.BatchNorm2d(outputs, eps=1e-3)]
+    return nn.Sequential(*layers)
+
+
+class _Each(nn.Module):
+    """A linear map for each landmark, ``(B, K, I)`` to ``(B, K, O)``; one bias."""
+
+    def __init__(self, count: int, inputs: int, outputs: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(count, inputs, outputs))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        bound = math.sqrt(6 / (inputs + outputs))
+        nn.init.uniform_(self.weight, -bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.einsum("bki,kio->bko", x, self.weight) + self.bias
+
+
+class _Either(Warp):
+    """The first warp for the ``chosen`` images, the second for the others."""
+
+    def __init__(self, chosen: Tensor, first, second):
+        self.first, self.second, self.batch = first, second, len(chosen)
+        self.chosen = chosen.view(-1, 1, 1)
+
+    def backward(self, xy: Tensor) -> Tensor:
+        chosen = self.chosen.to(xy.device)
+        return torch.where(chosen, self.first.backward(xy), self.second.backward(xy))
+
+
+def _read(flow: Tensor, points: Tensor) -> Tensor:
+    """Where a flow ``(B, H, W, 2)`` takes points ``(B, K, 2)``."""
+    still = pixel_grid(*flow.shape[1:3], flow.device)
+    step = F.grid_sample(
+        (flow - still).permute(0, 3, 1, 2),
+        points.unsqueeze(1),
+        padding_mode="border",
+        align_corners=False,
+    )  # (B, 2, 1, K)
+    return points + step[:, :, 0].mT
+
+
+PRESETS = tuple(
+    name
+    for name, member in vars(LmdisConfig).items()
+    if isinstance(member, classmethod) and name != "preset"
+)
