@@ -1,8 +1,8 @@
 """Landmark discovery by autoencoding (Zhang et al. 2018): tables 1-5, figures 38, 39.
 
 A setting is ``K<landmarks>``, with changes behind commas: ``K10,no-separation`` leaves
-out a term, ``K10,separation=5`` multiplies its weight, ``K10,landmarks=0.9`` says how
-many of the warped images have landmarks as control points, ``K7,digit=3`` sees one
+out a term, ``K10,separation=5`` multiplies its weight, ``K10,landmarks=9`` says how
+many tenths of the warped images have landmarks as control points, ``K7,digit=3`` sees one
 digit only, ``K16,flow,motion`` learns from video. ``sparse-K10`` is the earlier method
 (Thewlis et al. 2017). What breaks a mechanism is in ``BROKEN``.
 
@@ -78,7 +78,7 @@ class Cell:
                 factor = name.removeprefix("no-"), float(value or 0)
                 cell = replace(cell, factors=(*cell.factors, factor))
             elif name == "landmarks" and value:
-                cell = replace(cell, share=float(value))
+                cell = replace(cell, share=float(value) / 10)
             elif name == "digit" and value:
                 cell = replace(cell, digit=int(value))
             else:
@@ -278,7 +278,7 @@ def car_images(size: int, indices: range, digit=None, video=False):
     from lmlib.samples import Stored
     from lmlib.scenes import Cars
 
-    data = Stored(Cars(size), indices).all
+    data = Stored(Cars(size, aspect=2), indices).all
     return _stored(data["image"], data["landmarks"])
 
 
@@ -519,9 +519,9 @@ PROBLEMS = {
                 "K10,unstaged": 1,
                 "sparse-K10": 1,
                 "K20": 1,
-                "K10,landmarks=0.7": 1,
-                "K10,landmarks=0.9": 1,
-                "K10,landmarks=0.5": 1,
+                "K10,landmarks=7": 1,
+                "K10,landmarks=9": 1,
+                "K10,landmarks=5": 1,
                 "K10,paper-warp": 1,
                 **{f"K10,{term}=5": 1 for term in TERMS},
             },
