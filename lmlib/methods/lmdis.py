@@ -295,7 +295,8 @@ class LmdisConfig:
 
 def detection_maps(scores: Tensor, sharpness: float = 1.0) -> Tensor:
     """Eq. 2: scores ``(B, K + 1, H, W)`` to maps that sum to one over the channels."""
-    return torch.softmax(sharpness * scores.float(), dim=1)
+    full = torch.promote_types(scores.dtype, torch.float32)  # not in half precision
+    return torch.softmax(sharpness * scores.to(full), dim=1)
 
 
 def normalised(maps: Tensor) -> Tensor:
@@ -315,7 +316,7 @@ def separation(points: Tensor, edge: Tensor, sigma: float) -> Tensor:
     """Eq. 7: ``sum of exp(-d^2 / 2 sigma^2)`` over ordered pairs; points (B, K, 2)."""
     points = points * edge
     apart = (points.unsqueeze(2) - points.unsqueeze(1)).square().sum(-1)  # (B, K, K)
-    others = 1 - torch.eye(points.shape[1], device=points.device)
+    others = 1 - torch.eye(points.shape[1], device=points.device, dtype=points.dtype)
     return (torch.exp(-apart / (2 * sigma**2)) * others).sum((-2, -1)).mean()
 
 
@@ -345,7 +346,8 @@ def gaussians(points: Tensor, size, width: float | Tensor, edge: Tensor):
     """
     factors = []
     for axis, count in ((1, size[0]), (0, size[1])):
-        line = (2 * torch.arange(count, device=points.device) + 1) / count - 1
+        line = torch.arange(count, device=points.device, dtype=points.dtype)
+        line = (2 * line + 1) / count - 1
         away = (line - points[..., axis, None]) * edge[axis]
         factors.append(torch.exp(-0.5 * (away / width).square()))
     return factors
@@ -497,7 +499,7 @@ class Lmdis(nn.Module):
         gy, gx = gaussians(points / zoom, size, width / zoom, self.edge)
         blobs = normalised(gy.unsqueeze(-1) * gx.unsqueeze(-2))
         masks = torch.cat([blobs, normalised(maps[:, -1:])], dim=1).flatten(2)
-        pooled = masks @ features.flatten(2).transpose(1, 2).to(masks)  # (B, K + 1, S)
+        pooled = masks @ features.flatten(2).mT.to(masks)  # (B, K + 1, S)
         return self.shorten(pooled)
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -516,7 +518,8 @@ class Lmdis(nn.Module):
 
     def decode(self, points: Tensor, vectors: Tensor | None = None) -> Tensor:
         """Eq. 14: points ``(B, K, 2)`` and vectors to images ``(B, 3, size, size)``."""
-        return torch.sigmoid(self.decoder(self.unpool(points, vectors)).float())
+        scores = self.decoder(self.unpool(points, vectors))
+        return torch.sigmoid(scores.to(points.dtype))
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """Images squeezed through points and vectors, and drawn again."""
