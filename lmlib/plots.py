@@ -184,10 +184,13 @@ def draw_points(
 
 
 def show_source(obj, collapsed: bool = False) -> None:
-    """Display the highlighted source of a function or class with its file and line."""
+    """Display the highlighted source of a function or class, with its file and name.
+
+    No line number: it would change with every edit further up.
+    """
     obj = inspect.unwrap(getattr(obj, "__func__", obj))
     try:
-        lines, first = inspect.getsourcelines(obj)
+        lines, _ = inspect.getsourcelines(obj)
         file = Path(inspect.getsourcefile(obj)).resolve()
     except (TypeError, OSError) as error:
         raise ValueError(
@@ -196,7 +199,8 @@ def show_source(obj, collapsed: bool = False) -> None:
         ) from error
     root = Path(__file__).resolve().parents[1]
     file = file.relative_to(root) if file.is_relative_to(root) else file
-    place = f"{file.as_posix()}:{max(first, 1)}"
+    name = getattr(obj, "__qualname__", "")
+    place = f"{file.as_posix()}: {name}" if name else file.as_posix()
     text = inspect.cleandoc("\n" + "".join(lines))
     fence = "~~~~~~"  # longer than any fence inside a docstring
     code = f"{fence}python\n{text.rstrip()}\n{fence}\n"

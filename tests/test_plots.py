@@ -136,14 +136,12 @@ def test_bad_input_gives_one_clear_error(call, message):
         call(plots.figure()[1])
 
 
-def test_show_source_names_file_and_line(shown):
+def test_show_source_names_file_and_function(shown):
     plots.show_source(heatmaps.soft_argmax)
     plots.show_source(heatmaps.soft_argmax, collapsed=True)
     (plain, _), (folded, _) = shown
-    place, line = plain["text/plain"].splitlines()[0].split(":")
-    assert place == "# lmlib/heatmaps.py"
-    with open(heatmaps.__file__, encoding="utf-8") as file:
-        assert file.readlines()[int(line) - 1].startswith("def soft_argmax")
+    first = plain["text/plain"].splitlines()[0]
+    assert first == "# lmlib/heatmaps.py: soft_argmax"
     assert "return expected_points" in plain["text/markdown"]
     assert folded["text/markdown"].startswith("<details><summary>")
 
