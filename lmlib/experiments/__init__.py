@@ -1,6 +1,12 @@
 """Each table and figure as a list of runs; ``lmlib reproduce TABLE`` does them."""
 
-from lmlib.experiments import dve, lmdis, seqmt, seqmt_shapes
+from lmlib.experiments import dve, lmdis, lmdis_uses, seqmt, seqmt_shapes
 
-ALL = (*seqmt_shapes.TABLES, *seqmt.TABLES, *lmdis.TABLES, *dve.TABLES)
+ALL = (
+    *seqmt_shapes.TABLES,
+    *seqmt.TABLES,
+    *lmdis.TABLES,
+    *lmdis_uses.TABLES,
+    *dve.TABLES,
+)
 TABLES = {table.name: table for table in ALL}
