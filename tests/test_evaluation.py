@@ -9,6 +9,7 @@ from sklearn.linear_model import LinearRegression, Ridge
 
 from lmlib.evaluation import (
     NORMALISERS,
+    FlipInvariantRegression,
     LandmarkRegression,
     area_under_curve,
     cumulative_curve,
@@ -385,3 +386,39 @@ def test_bad_input_gives_one_clear_error(call, message):
     with pytest.raises(ValueError, match=message) as error:
         call()
     assert "\n" not in str(error.value)
+
+
+# --- left and right -------------------------------------------------------------------
+
+
+def bodies(count=200, seed=0):
+    """Landmarks x of bodies, and y with left and right exchanged in every other one."""
+    generator = torch.Generator().manual_seed(seed)
+    turn = 0.3 * torch.randn(count, 1, generator=generator)
+    left = torch.tensor([[0.3, 0.0], [0.4, 0.6]]) + turn.unsqueeze(-1)
+    right = left * torch.tensor([-1.0, 1.0]) + 2 * turn.unsqueeze(-1) * torch.tensor(
+        [1.0, 0.0]
+    )
+    y = torch.stack([left[:, 0], right[:, 0], left[:, 1], right[:, 1]], 1)
+    x = torch.cat([y, torch.ones(count, 1, 2)], 1)
+    y[::2] = y[::2][:, [1, 0, 3, 2]]
+    return x, y
+
+
+def test_flipped_bodies_cost_nothing_where_left_and_right_are_free():
+    x, y = bodies()
+    free = FlipInvariantRegression([1, 0, 3, 2], [0, 2]).fit(x, y)
+    plain = LandmarkRegression(bias=False).fit(x, y)
+    assert free.errors(x, y).max() < 1e-3
+    assert (plain.predict(x) - y).norm(dim=-1).mean() > 0.2
+
+
+def test_frontal_bodies_have_their_left_on_the_right():
+    regression = FlipInvariantRegression([1, 0, 3, 2], [0, 2])
+    y = torch.tensor([[[0.3, 0], [-0.3, 0], [0.4, 1], [-0.4, 1.0]]])
+    both = torch.cat([y, y[:, [1, 0, 3, 2]]])
+    assert regression.frontal(both).tolist() == [True, False]
+    with pytest.raises(ValueError, match="no image is seen from the front"):
+        regression.fit(both[1:], both[1:])
+    with pytest.raises(ValueError, match="must be a permutation"):
+        FlipInvariantRegression([1, 1], [0])

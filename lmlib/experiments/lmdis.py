@@ -472,13 +472,15 @@ def drawing(method, images) -> dict[str, float]:
     edited = method.decode(other, vectors)
     again = method.landmarks(edited)
     wanted, moved = ((x - other).norm(dim=-1).mean() for x in (again, points))
-    colour, own, others = (x.mean((2, 3)) for x in (edited, drawn, drawn.roll(1, 0)))
-    kept, taken = ((colour - x).norm(dim=-1).mean() for x in (own, others))
-    return {
+    measured = {
         "reconstruction": (drawn - images).square().mean().item(),
         "moved": (wanted / moved.clamp(min=1e-6)).item(),
-        "kept": (kept / taken.clamp(min=1e-6)).item(),
     }
+    if vectors is None:  # without vectors there is nothing to keep
+        return measured
+    colour, own, others = (x.mean((2, 3)) for x in (edited, drawn, drawn.roll(1, 0)))
+    kept, taken = ((colour - x).norm(dim=-1).mean() for x in (own, others))
+    return measured | {"kept": (kept / taken.clamp(min=1e-6)).item()}
 
 
 def digits_read(known, found, labelled, test) -> float:
@@ -497,8 +499,10 @@ def metrics(problem: Problem, cell: Cell) -> tuple[str, ...]:
         names += ["error_running", "error", "error_bias"]
         names += [f"error_{count}" for count in LABELS]
     if not cell.sparse:
-        names += ["reconstruction", "moved", "kept"]
-    if problem.name == "lmdis-digits" and cell.digit is None:
+        names += ["reconstruction", "moved"]
+    if problem.name != "lmdis-digits":
+        names += [] if cell.sparse else ["kept"]
+    elif cell.digit is None:
         names += ["digits_read"]
     return tuple(names)
 
