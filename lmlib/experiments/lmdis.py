@@ -61,6 +61,11 @@ class Cell:
     digit: int | None = None
     sparse: bool = False
 
+    @property
+    def options(self) -> dict:
+        """What the data set must know to draw its images."""
+        return {} if self.digit is None else {"digit": self.digit}
+
     @classmethod
     def read(cls, setting: str) -> "Cell":
         head, *parts = setting.split(",")
@@ -93,7 +98,7 @@ class Problem:
 
     name: str  # of the experiment
     about: str
-    images: Callable  # (size, indices, cell) -> Stored
+    images: Callable  # (size, indices) -> Stored; digits: digit=, people: video=
     train: range
     labelled: range  # for the regression
     test: range
@@ -137,19 +142,22 @@ def train_cell(problem: Problem, setting: str, seed: int):
     """Train one cell; returns the network and what a row says about the training."""
     import torch
 
+    from lmlib.geometry import Warp
     from lmlib.methods.lmdis import Lmdis
     from lmlib.training import fit
 
+    class Others(Warp):
+        """Shows each image warped as its neighbour says it was."""
+
+        def __init__(self, warp):
+            self.warp, self.batch, self.backward = warp, warp.batch, warp.backward
+
+        def image(self, x, **options):
+            return self.warp.image(x.roll(1, 0), **options).roll(-1, 0)
+
     class WrongWarp(Lmdis):
         def _warp(self, canvas):
-            warp = super()._warp(canvas)
-
-            class Rolled(type(warp)):
-                def image(self, x, **options):
-                    return super().image(x.roll(1, 0), **options).roll(-1, 0)
-
-            warp.__class__ = Rolled
-            return warp
+            return Others(super()._warp(canvas))
 
     cell = Cell.read(setting)
     config = problem.config(cell)
@@ -216,13 +224,13 @@ def training_data(problem: Problem, cell: Cell, size: int):
     """The training images, drawn once and kept."""
     train = problem.train
     train = budget(quick=train[:64], class_=train, full=range(20 * len(train)))
-    digit = cell.digit
-    return _drawn(problem.name, size, train, digit, "flow" in cell.changes)
+    video = {"video": True} if "flow" in cell.changes else {}
+    return _drawn(problem.name, size, train, **cell.options, **video)
 
 
 @cache
-def _drawn(name: str, size: int, indices: range, digit=None, video=False):
-    return PROBLEMS[name].images(size, indices, digit=digit, video=video)
+def _drawn(name: str, size: int, indices: range, **options):
+    return PROBLEMS[name].images(size, indices, **options)
 
 
 def run_cell(problem: Problem, setting: str, seed: int) -> dict:
@@ -249,7 +257,7 @@ def load_cell(experiment: str, setting: str):
 # --- the data sets --------------------------------------------------------------------
 
 
-def face_images(size: int, indices: range, digit=None, video=False):
+def face_images(size: int, indices: range):
     """CelebA's stand-in: five landmarks; drawn larger, and the middle cut out."""
     from lmlib.samples import Stored
     from lmlib.scenes import Faces
@@ -264,7 +272,7 @@ def face_images(size: int, indices: range, digit=None, video=False):
     return _stored(image, points, attributes=data["attributes"])
 
 
-def animal_images(size: int, indices: range, digit=None, video=False):
+def animal_images(size: int, indices: range):
     """Heads of six species: eyes, nose, mouth and ears."""
     from lmlib.samples import Stored
     from lmlib.scenes import Animals
@@ -273,7 +281,7 @@ def animal_images(size: int, indices: range, digit=None, video=False):
     return _stored(data["image"], data["landmarks"], visible=data["visible"])
 
 
-def car_images(size: int, indices: range, digit=None, video=False):
+def car_images(size: int, indices: range):
     """Cars in profile, squashed from 2 to 1 into a square."""
     from lmlib.samples import Stored
     from lmlib.scenes import Cars
@@ -282,7 +290,7 @@ def car_images(size: int, indices: range, digit=None, video=False):
     return _stored(data["image"], data["landmarks"])
 
 
-def walker_images(size: int, indices: range, digit=None, video=False):
+def walker_images(size: int, indices: range, video: bool = False):
     """People on the move, before gray as in the paper; for a video also the frame that
     follows, and the flow to it."""
     from lmlib.samples import Stored
@@ -304,7 +312,7 @@ def _gray(data, which: str = ""):
     return data["image" + which] * mask + 0.5 * (1 - mask)
 
 
-def digit_images(size: int, indices: range, digit=None, video=False):
+def digit_images(size: int, indices: range, digit: int | None = None):
     """scikit-learn's handwritten digits, 8 x 8 pixels, enlarged; 1,797 in all.
 
     ``indices`` count the images of the chosen digit, or of all.
@@ -349,7 +357,7 @@ def measure(problem: Problem, method, cell: Cell) -> dict[str, float]:
     config = problem.config(cell)
     train = training_data(problem, cell, config.size)
     labelled, test = (
-        _drawn(problem.name, config.size, few(indices), cell.digit)
+        _drawn(problem.name, config.size, few(indices), **cell.options)
         for indices in (problem.labelled, problem.test)
     )
     points_of = partial(in_chunks, method.eval().landmarks)
