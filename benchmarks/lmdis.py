@@ -39,7 +39,7 @@ def plain_losses(method: Lmdis, batch: dict) -> dict:
 
     concentration, separation, equivariance = [], [], []
     for place, var in zip(points, variances, strict=True):
-        terms = [2 * math.pi * math.e * (v * edge**2).sum() for v in var]
+        terms = [math.pi * math.e * (v * edge**2).sum() for v in var]
         concentration.append(sum(terms))
         pairs = [
             torch.exp(-(((a - b) * edge) ** 2).sum() / (2 * c.separation**2))

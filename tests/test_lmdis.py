@@ -158,7 +158,7 @@ def test_concentration_is_the_exponential_of_the_entropy():
     entropy = 1 + math.log(2 * math.pi * sigma**2)
     variances = torch.full((2, 1, 2), (2 * sigma) ** 2)
     found = lmdis.concentration(variances, EDGE)
-    assert found == pytest.approx(2 * math.exp(entropy), rel=1e-5)  # of sum, not mean
+    assert found == pytest.approx(math.exp(entropy), rel=1e-5)
 
 
 def test_separation_counts_every_pair_twice_and_falls_with_distance():

@@ -335,6 +335,25 @@ def digit_images(size: int, indices: range, digit: int | None = None):
     return _stored(image, torch.zeros(len(image), 1, 2), label=label)
 
 
+def mnist_images(size: int, indices: range, digit: int | None = None):
+    """MNIST, where the files are present: training images up to 60,000, then tests."""
+    import torch
+
+    from lmlib.datasets.idx import Idx
+
+    if size != 28:
+        raise ValueError(f"MNIST has 28 pixels a side, the network wants {size}")
+    parts = [Idx(split).batch(range(count)) for split, count in MNIST.items()]
+    image, label = (torch.cat([part[k] for part in parts]) for k in ("image", "label"))
+    if digit is not None:
+        image, label = (x[label == digit] for x in (image, label))
+    chosen = torch.tensor(indices)
+    return _stored(image[chosen], torch.zeros(len(chosen), 1, 2), label=label[chosen])
+
+
+MNIST = {"train": 60_000, "test": 10_000}
+
+
 def _stored(image, points, visible=None, **more):
     import torch
 
@@ -508,7 +527,7 @@ def metrics(problem: Problem, cell: Cell) -> tuple[str, ...]:
         names += [f"error_{count}" for count in LABELS]
     if not cell.sparse:
         names += ["reconstruction", "moved"]
-    if problem.name != "lmdis-digits":
+    if problem.error:
         names += [] if cell.sparse else ["kept"]
     elif cell.digit is None:
         names += ["digits_read"]
@@ -604,6 +623,17 @@ PROBLEMS = {
             {"K7": 1, "K7,untrained": 1, "K7,no-reconstruction": 1}
             | {f"K7,digit={n}": 1 for n in range(10)},
         ),
+        Problem(
+            "lmdis-mnist",
+            "Appendix B on MNIST itself, where its files are present",
+            mnist_images,
+            range(10_000),
+            range(50_000, 60_000),
+            range(60_000, 70_000),
+            500,
+            ("mnist7", "digits_class"),
+            {"K7": 1, "K7,untrained": 1},
+        ),
     )
 }
 KEPT: dict[str, tuple[str, ...]] = {
@@ -612,6 +642,7 @@ KEPT: dict[str, tuple[str, ...]] = {
     "lmdis-cars": ("K10",),
     "lmdis-animals": ("K10",),
     "lmdis-digits": ("K7", *(f"K7,digit={n}" for n in range(10))),
+    "lmdis-mnist": (),
 }
 
 

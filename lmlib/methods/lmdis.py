@@ -20,11 +20,12 @@ The paper leaves open or prints otherwise, the released code differs, and we cho
 
 * coordinates: losses are computed in units of the image's edge, as table 7 wants. The
   code's equivariance term is in other units, 3.33 times ours.
-* eq. 5 has a square too many; the text's own "exponential of the entropy" has not.
+* eq. 5 is printed with a square and a factor 2 too many: the text's own "exponential of
+  the entropy" is ``pi e (var_u + var_v)``.
 * eq. 10 pools features with the Gaussian of eq. 6, the code with the map itself. We
   follow the paper.
 * ``weight_reconstruction`` is lambda_recon for eq. 17, without its constant. The code
-  leaves out sigma_color and halves the square: its .05 is .0000625 here.
+  leaves out sigma_color and halves the square: its .1 is .000125 here.
 * eqs. 11 and 12 in edge units. The code's maps are about ten times fainter.
 * eq. 13: LeakyReLU as in the paper, which the code leaves out.
 * warps: with a true spline, .05 bends as much as the code's .1 (notes of
@@ -120,7 +121,8 @@ class LmdisConfig:
 
     @classmethod
     def celeba10(cls) -> "LmdisConfig":
-        """Table 7. Released: sigma_sep .08, lambda_sep 20, lambda_recon .000125."""
+        """Table 7. Released, in our units: sigma_sep .08, lambda_sep 20, lambda_eqv
+        33,300, lambda_recon .000125."""
         return cls()
 
     @classmethod
@@ -251,6 +253,7 @@ class LmdisConfig:
             weight_reconstruction=0.0005,
             raised=(0.6, 0.8),
             raises=(10.0, 5.0),
+            weight_concentration=200.0,
             weight_separation=20.0,
             separation=0.08,
             weight_equivariance=33_300.0,  # the code's 1e4 in our unit
@@ -305,11 +308,13 @@ def normalised(maps: Tensor) -> Tensor:
 
 
 def concentration(variances: Tensor, edge: Tensor) -> Tensor:
-    """Eq. 5 without its second square: ``2 pi e (var_u + var_v)``, summed over K.
+    """Eq. 5 as its text has it, summed over K: ``pi e (var_u + var_v)``.
 
-    ``variances (B, K, 2)`` in [-1, 1]; ``edge (2,)``: edges of the image per unit.
+    That is the exponential of the entropy of a round Gaussian whose variance is the
+    mean of both. ``variances (B, K, 2)`` in [-1, 1]; ``edge (2,)``: edges of the image
+    per unit.
     """
-    return 2 * math.pi * math.e * (variances * edge**2).sum((-2, -1)).mean()
+    return math.pi * math.e * (variances * edge**2).sum((-2, -1)).mean()
 
 
 def separation(points: Tensor, edge: Tensor, sigma: float) -> Tensor:

@@ -1,0 +1,91 @@
+"""MNIST and Fashion-MNIST in their official idx files, plain or gzipped.
+
+An idx file is a head of big-endian numbers and then the data, row by row: two zero
+bytes, a type (8: bytes), the number of dimensions, their sizes.
+"""
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lmlib.datasets import find_folder
+from lmlib.samples import Batch, as_tensor
+
+FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+PLACES = {
+    "mnist": ("mnist/MNIST/raw", "MNIST/raw", "mnist"),
+    "fashion-mnist": ("FashionMNIST/raw", "fashion-mnist"),
+}
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """The array in an idx file of bytes; ValueError naming file and fault."""
+    try:
+        opened = gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+        with opened as file:
+            content = file.read()
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path}: damaged or truncated gzip file ({error})") from None
+    if len(content) < 4 or content[:2] != b"\0\0":
+        raise ValueError(
+            f"{path}: not an idx file: it must begin with two zero bytes, a type and "
+            f"the number of dimensions, this begins with {content[:4]!r}"
+        )
+    if content[2] != 8:
+        raise ValueError(f"{path}: idx type {content[2]:#x}, expected 0x8 (bytes)")
+    head = 4 + 4 * content[3]
+    sizes = content[4:head] if len(content) >= head else b""
+    shape = np.frombuffer(sizes, ">u4").tolist()
+    if len(shape) != content[3] or len(content) - head != math.prod(shape):
+        raise ValueError(
+            f"{path}: its head announces {' x '.join(map(str, shape)) or 'nothing'}, "
+            f"but {max(len(content) - head, 0)} bytes of data follow"
+        )
+    return np.frombuffer(content, np.uint8, offset=head).reshape(shape)
+
+
+class Idx:
+    """Digits (or clothes) with their class: ``image (B, 1, 28, 28)``, ``label (B,)``.
+
+    ``split`` is "train" or "test"; images are numbered as in the file.
+    """
+
+    def __init__(
+        self, split: str = "train", name: str = "mnist", folder: Path | None = None
+    ):
+        if split not in FILES:
+            raise ValueError(f"split must be one of {[*FILES]}, got {split!r}")
+        if name not in PLACES:
+            raise ValueError(f"name must be one of {[*PLACES]}, got {name!r}")
+        self.folder = Path(folder) if folder else find_folder(*PLACES[name])
+        images, labels = (read_idx(self._file(file)) for file in FILES[split])
+        if images.ndim != 3 or labels.shape != images.shape[:1]:
+            raise ValueError(
+                f"{self.folder}: expected images (N, H, W) and as many labels (N,), "
+                f"got {images.shape} and {labels.shape}"
+            )
+        # Bytes, a quarter of the floats' memory: 47 MB for all of MNIST.
+        self.images, self.labels = torch.tensor(images), torch.tensor(labels).long()
+
+    def _file(self, name: str) -> Path:
+        for path in (self.folder / name, self.folder / f"{name}.gz"):
+            if path.is_file():
+                return path
+        raise FileNotFoundError(f"{self.folder}: has neither {name} nor {name}.gz")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, indices: range | Tensor, device=None) -> Batch:
+        index = torch.as_tensor(as_tensor(indices))
+        image = self.images[index].unsqueeze(1).to(device).float() / 255
+        label = self.labels[index].to(device)
+        return {"image": image, "label": label, "index": index.to(device)}
