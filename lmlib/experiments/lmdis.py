@@ -35,6 +35,7 @@ from lmlib.results import Run, Table, run_file
 
 TERMS = ("reconstruction", "concentration", "separation", "equivariance")
 CHANGES = {
+    "long": "two and a half times the steps",
     "unstaged": "lambda_recon has its last value from the first step",
     "paper-warp": "the paper's warps: scale 1.25^N(0, 1), shift .15",
     "flow": "equivariance under the optical flow of a video, too",
@@ -162,6 +163,7 @@ def train_cell(problem: Problem, setting: str, seed: int):
     cell = Cell.read(setting)
     config = problem.config(cell)
     steps = budget(quick=2, class_=problem.steps, full=config.steps)
+    steps = steps * 5 // 2 if "long" in cell.changes else steps
     data = training_data(problem, cell, config.size)
     torch.manual_seed(seed + 1000 * ("twin" in cell.changes))
     if cell.sparse:
@@ -559,6 +561,7 @@ PROBLEMS = {
                 "K10,landmarks=0": 3,
                 "K10,unstaged": 1,
                 "sparse-K10": 1,
+                "K10,long": 1,
                 "K20": 1,
                 "K10,landmarks=7": 1,
                 "K10,landmarks=9": 1,
@@ -637,7 +640,7 @@ PROBLEMS = {
     )
 }
 KEPT: dict[str, tuple[str, ...]] = {
-    "lmdis-faces": ("K10", "K30", *(f"K10,no-{term}" for term in TERMS)),
+    "lmdis-faces": ("K10", "K10,long", "K30", *(f"K10,no-{term}" for term in TERMS)),
     "lmdis-walkers": ("K16,flow,motion",),
     "lmdis-cars": ("K10",),
     "lmdis-animals": ("K10",),
