@@ -423,14 +423,15 @@ class DragPoints(
         self.on_move = on_move
         self._painter = _Painter(draw, output_size, alt) if draw else None
         self.output = self._painter.image if draw else None
-        self.observe(self._moved, "points")
-        self._moved()
+        self.observe(self.redraw, "points")
+        self.redraw()
 
     @traitlets.validate("points")
     def _keep_inside(self, proposal):
         return np.clip(_as_lists(proposal["value"]), *self.limits).tolist()
 
-    def _moved(self, _=None) -> None:
+    def redraw(self, _=None) -> None:
+        """Draw again; called after a move, or by who changed what the picture shows."""
         image = self.on_move(self.tensor()) if self.on_move else None
         if image is not None:
             self.set_image(image)

@@ -340,3 +340,16 @@ def test_a_point_moved_on_one_face_is_matched_on_others(notebook, page):
     found.locator(".noUi-handle").last.focus()
     page.keyboard.press("End")  # T at its highest: the map is flat
     until(lambda: numbers(found)[name] > before[name], "entropy rises with T")
+
+
+def test_a_dragged_landmark_redraws_the_face(notebook, page):
+    """LMDIS: the decoder answers with another picture, the detector looks again."""
+    notebook("23_lmdis_visualisation")
+    drag = widget(page, "lmlib-drag")
+    output = page.locator(".lmlib-drag-box", has=drag).first
+    before, image = numbers(output), picture(output)
+    drag.locator("g[role=slider]").first.focus()
+    for _ in range(2):
+        page.keyboard.press("Shift+ArrowDown")
+    until(lambda: picture(output) != image, "the drawing follows the keys")
+    until(lambda: numbers(output) != before, "and so do the measurements")
