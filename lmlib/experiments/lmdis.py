@@ -225,7 +225,7 @@ def _sparse(config, steps: int):
 def training_data(problem: Problem, cell: Cell, size: int):
     """The training images, drawn once and kept."""
     train = problem.train
-    train = budget(quick=train[:64], class_=train, full=range(20 * len(train)))
+    train = budget(quick=train[:32], class_=train, full=range(20 * len(train)))
     video = {"video": True} if "flow" in cell.changes else {}
     return _drawn(problem.name, size, train, **cell.options, **video)
 
