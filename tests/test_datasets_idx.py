@@ -71,9 +71,7 @@ def test_a_truncated_gzip_is_named(folder):
 
 def test_missing_folder_file_and_labels_that_do_not_fit(folder, monkeypatch, tmp_path):
     monkeypatch.setenv("LMLIB_DATA", str(tmp_path / "nowhere"))
-    with pytest.raises(
-        FileNotFoundError, match="none of these folders.*nowhere"
-    ):
+    with pytest.raises(FileNotFoundError, match="none of these folders.*nowhere"):
         Idx()
     with pytest.raises(FileNotFoundError, match="set LMLIB_DATA"):
         find_folder("a")
