@@ -434,7 +434,8 @@ class FlipInvariantRegression:
 
     def _flipped(self, x: Tensor, y: Tensor) -> Tensor:
         found = self.regression.predict(x)
-        return _mean_error(found, y[:, self.swap]) < _mean_error(found, y)
+        own, other = (point_errors(found, t).mean(1) for t in (y, y[:, self.swap]))
+        return other < own
 
     def predict(self, x: Tensor) -> Tensor:
         return self.regression.predict(x)
@@ -442,12 +443,8 @@ class FlipInvariantRegression:
     def errors(self, x: Tensor, y: Tensor) -> Tensor:
         """Mean distance in each image ``(B,)``, in [-1, 1], to the nearer truth."""
         found = self.predict(x)
-        both = _mean_error(found, y), _mean_error(found, y[:, self.swap])
+        both = (point_errors(found, t).mean(1) for t in (y, y[:, self.swap]))
         return torch.minimum(*both)
-
-
-def _mean_error(found: Tensor, truth: Tensor) -> Tensor:
-    return (found - truth.to(found)).norm(dim=-1).mean(dim=-1)
 
 
 # --- which landmark is which ----------------------------------------------------------

@@ -50,3 +50,13 @@ def right_answer(capsys):
         assert capsys.readouterr().out.count("PASS") == 2
 
     return run
+
+
+def pytest_generate_tests(metafunc):
+    """One test an answer, for the tests of ``exercise_answers.py``."""
+    for fixture, listed, names in (
+        ("wrong_answer", "WRONG", "name, answer, hint"),
+        ("right_answer", "RIGHT", "name, answer"),
+    ):
+        if {fixture, "answer"} <= set(metafunc.fixturenames):
+            metafunc.parametrize(names, getattr(metafunc.module, listed))

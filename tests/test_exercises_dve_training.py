@@ -2,6 +2,10 @@
 
 import pytest
 import torch
+from exercise_answers import (  # noqa: F401
+    test_right_answers_pass,
+    test_wrong_answers_get_their_own_hint,
+)
 
 # ---- learning_rate -------------------------------------------------------------------
 
@@ -283,16 +287,6 @@ RIGHT = [
     ("match_error", error_by_sums),
     ("match_error", error_by_index),
 ]
-
-
-@pytest.mark.parametrize("name, answer, hint", WRONG)
-def test_wrong_answers_get_their_own_hint(name, answer, hint, wrong_answer):
-    wrong_answer(name, answer, hint)
-
-
-@pytest.mark.parametrize("name, answer", RIGHT)
-def test_right_answers_pass(name, answer, right_answer):
-    right_answer(name, answer)
 
 
 @pytest.mark.parametrize("name", ["learning_rate", "choose_auxiliaries", "match_error"])

@@ -8,6 +8,10 @@ import statistics
 import numpy as np
 import pytest
 import torch
+from exercise_answers import (  # noqa: F401
+    test_right_answers_pass,
+    test_wrong_answers_get_their_own_hint,
+)
 from scipy.stats import t as student
 
 from lmlib.experiments.seqmt import PROBLEMS, Cell, network
@@ -322,16 +326,6 @@ RIGHT = [
     ("nearest_shape", shape_by_rotation),
     ("error_of_kept", kept_by_topk),
 ]
-
-
-@pytest.mark.parametrize("name, answer, hint", WRONG)
-def test_wrong_answers_get_their_own_hint(name, answer, hint, wrong_answer):
-    wrong_answer(name, answer, hint)
-
-
-@pytest.mark.parametrize("name, answer", RIGHT)
-def test_right_answers_pass(name, answer, right_answer):
-    right_answer(name, answer)
 
 
 # ---- the paper's tables --------------------------------------------------------------

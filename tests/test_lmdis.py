@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from scipy.optimize import check_grad
 
 from benchmarks.lmdis import plain_losses
-from lmlib.geometry import Affine, pixel_grid
+from lmlib.geometry import Affine, Flow, pixel_grid
 from lmlib.layers import Ladder, Rungs, parameter_count
 from lmlib.methods import lmdis
 from lmlib.methods.lmdis import PRESETS, Lmdis, LmdisConfig
@@ -225,7 +225,7 @@ def test_flow_is_followed_and_motion_preferred():
     flow = pixel_grid(32, 32).clone()
     flow[:, 16:, 0] += 0.2  # the right half moves to the right
     flow = flow[None]
-    ahead = lmdis._read(flow, points)
+    ahead = Flow(flow).backward(points)
     wanted = points + torch.tensor([[[0.0, 0], [0.2, 0]]])
     torch.testing.assert_close(ahead, wanted, rtol=0, atol=1e-6)
     where = [lmdis.motion(points[:, i : i + 1], flow, EDGE, 1 / 16) for i in (0, 1)]

@@ -345,15 +345,14 @@ def mnist_images(size: int, indices: range, digit: int | None = None):
 
     if size != 28:
         raise ValueError(f"MNIST has 28 pixels a side, the network wants {size}")
-    parts = [Idx(split).batch(range(count)) for split, count in MNIST.items()]
-    image, label = (torch.cat([part[k] for part in parts]) for k in ("image", "label"))
+    parts = [Idx(split) for split in ("train", "test")]
+    images = torch.cat([part.images for part in parts])
+    labels = torch.cat([part.labels for part in parts])
     if digit is not None:
-        image, label = (x[label == digit] for x in (image, label))
+        images, labels = (x[labels == digit] for x in (images, labels))
     chosen = torch.tensor(indices)
-    return _stored(image[chosen], torch.zeros(len(chosen), 1, 2), label=label[chosen])
-
-
-MNIST = {"train": 60_000, "test": 10_000}
+    image = images[chosen].unsqueeze(1).float() / 255
+    return _stored(image, torch.zeros(len(chosen), 1, 2), label=labels[chosen])
 
 
 def _stored(image, points, visible=None, **more):

@@ -23,13 +23,7 @@ ATTRIBUTES = (  # of shape and expression
     "arched eyebrows", "big lips", "big nose", "pointy nose", "high cheekbones",
     "narrow eyes", "oval face", "chubby", "wide mouth",
 )  # fmt: skip
-DESCRIPTIONS = {
-    "coordinates": 60,
-    "features": 128,
-    "both": 188,
-    "both,shuffled": 188,
-    "guess": 0,
-}
+DESCRIPTIONS = ("coordinates", "features", "both", "both,shuffled", "guess")
 FINDER = "K30"
 GENERATION_STEPS = 500
 

@@ -46,7 +46,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lmlib.geometry import Chain, Warp, lmdis_landmark_warp, lmdis_warp, pixel_grid
+from lmlib.geometry import (
+    Chain,
+    Flow,
+    Warp,
+    lmdis_landmark_warp,
+    lmdis_warp,
+    pixel_grid,
+)
 from lmlib.heatmaps import expected_points, variance
 from lmlib.layers import Ladder, Rungs, check_images
 from lmlib.samples import Batch
@@ -578,7 +585,7 @@ class Lmdis(nn.Module):
             back = zoom * g.backward(others[0] / zoom)
             terms["equivariance"] = equivariance(first, back, edge)
         if video:
-            ahead = _read(batch["flow"], first)
+            ahead = Flow(batch["flow"]).backward(first)
             terms["flow"] = equivariance(others[-1], ahead, edge)
         if w["motion"] and "flow" in batch:
             width = self.config.motion_width
@@ -658,18 +665,6 @@ class _Either(Warp):
     def backward(self, xy: Tensor) -> Tensor:
         chosen = self.chosen.to(xy.device)
         return torch.where(chosen, self.first.backward(xy), self.second.backward(xy))
-
-
-def _read(flow: Tensor, points: Tensor) -> Tensor:
-    """Where a flow ``(B, H, W, 2)`` takes points ``(B, K, 2)``."""
-    still = pixel_grid(*flow.shape[1:3], flow.device)
-    step = F.grid_sample(
-        (flow - still).permute(0, 3, 1, 2),
-        points.unsqueeze(1),
-        padding_mode="border",
-        align_corners=False,
-    )  # (B, 2, 1, K)
-    return points + step[:, :, 0].mT
 
 
 PRESETS = tuple(
