@@ -2,12 +2,12 @@
 
 import torch
 import torch.nn.functional as F
-from exercise_answers import (  # noqa: F401
+
+from lmlib.geometry import pixel_grid, to_pixels
+from tests.exercise_answers import (  # noqa: F401
     test_right_answers_pass,
     test_wrong_answers_get_their_own_hint,
 )
-
-from lmlib.geometry import pixel_grid, to_pixels
 
 # ---- one_pair_loss -------------------------------------------------------------------
 

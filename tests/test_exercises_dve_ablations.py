@@ -5,7 +5,8 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
-from exercise_answers import (  # noqa: F401
+
+from tests.exercise_answers import (  # noqa: F401
     test_right_answers_pass,
     test_wrong_answers_get_their_own_hint,
 )

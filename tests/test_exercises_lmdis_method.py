@@ -1,12 +1,12 @@
 """The exercises of notebook 20 accept what is right, and name each typical slip."""
 
 import torch
-from exercise_answers import (  # noqa: F401
+
+from lmlib.geometry import pixel_grid, to_pixels
+from tests.exercise_answers import (  # noqa: F401
     test_right_answers_pass,
     test_wrong_answers_get_their_own_hint,
 )
-
-from lmlib.geometry import pixel_grid, to_pixels
 
 # ---- channel_points ------------------------------------------------------------------
 

@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from exercise_answers import (  # noqa: F401
+
+from tests.exercise_answers import (  # noqa: F401
     test_right_answers_pass,
     test_wrong_answers_get_their_own_hint,
 )

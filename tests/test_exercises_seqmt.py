@@ -2,7 +2,8 @@
 slip."""
 
 import torch
-from exercise_answers import (  # noqa: F401
+
+from tests.exercise_answers import (  # noqa: F401
     test_right_answers_pass,
     test_wrong_answers_get_their_own_hint,
 )

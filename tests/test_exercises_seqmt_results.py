@@ -8,14 +8,14 @@ import statistics
 import numpy as np
 import pytest
 import torch
-from exercise_answers import (  # noqa: F401
-    test_right_answers_pass,
-    test_wrong_answers_get_their_own_hint,
-)
 from scipy.stats import t as student
 
 from lmlib.experiments.seqmt import PROBLEMS, Cell, network
 from lmlib.paper import PaperTable, paper_tables
+from tests.exercise_answers import (  # noqa: F401
+    test_right_answers_pass,
+    test_wrong_answers_get_their_own_hint,
+)
 
 # ---- labels_needed -------------------------------------------------------------------
 
