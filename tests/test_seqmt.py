@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lmlib.layers import mlp, parameter_count, receptive_field
+from lmlib.layers import LargeKernelConv2d, mlp, parameter_count, receptive_field
 from lmlib.methods.seqmt import SeqMt, SeqMtConfig
 from lmlib.scenes import Blocks, Shapes
 
@@ -172,3 +172,24 @@ def test_comparing_start_is_bright_on_shapes_and_blind_to_a_common_shift():
     plain = SeqMt(SMALL)  # negative control
     moved = plain.heads["label"][0](points.flatten(1) + 0.3)
     assert (moved - plain.heads["label"][0](points.flatten(1))).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("size", [(60, 60), (13, 20), (5, 7)])
+def test_the_large_kernels_spectra_give_the_convolution_and_its_gradients(size):
+    torch.manual_seed(0)
+    layer = LargeKernelConv2d(8, 3, 9, padding=4).double()
+    images = torch.randn(2, 8, *size, dtype=torch.float64, requires_grad=True)
+    parts = (images, *layer.parameters())
+    plain = F.conv2d(images, layer.weight, layer.bias, padding=4)
+    weights = torch.randn_like(plain)
+    ours = layer(images)
+    torch.testing.assert_close(ours, plain)
+    torch.testing.assert_close(
+        torch.autograd.grad((ours * weights).sum(), parts),
+        torch.autograd.grad((plain * weights).sum(), parts),
+    )
+
+
+def test_blocks_own_network_takes_the_large_kernels_way():
+    kinds = [type(layer) for layer in SeqMt(SeqMtConfig.blocks()).maps]
+    assert kinds.count(LargeKernelConv2d) == 5  # of six 9x9: the first has one input
