@@ -56,8 +56,8 @@ class LargeKernelConv2d(nn.Conv2d):
     """A "same" ``Conv2d`` for kernels of 9x9 and more: on a CPU through the FFT.
 
     The same weights and, to rounding, the same results and gradients. A training step
-    of Blocks' 60-pixel stack is about 1.7 times faster (``benchmarks/training.py``); a
-    GPU convolves directly.
+    of Blocks' 60-pixel stack takes two thirds of the time (``benchmarks/training.py``);
+    a GPU convolves directly.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,0 +1,194 @@
+"""Images on disk as batches: what every reader of a data set returns.
+
+A reader knows where a set keeps its images and what its annotation says. From there on
+all sets are alike: an ``ImageSet`` decodes the images of a batch when they are asked
+for, cuts out each one's box and moves its landmarks along. No set is ever in memory as
+a whole.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lmlib.datasets.photos import SUFFIXES, Box, cut, frame, read_photo
+from lmlib.samples import Batch, as_tensor
+
+
+@cache
+def _workers() -> ThreadPoolExecutor:
+    # Pillow decodes without holding Python's lock, so threads are enough.
+    return ThreadPoolExecutor(min(16, os.cpu_count() or 1), "decode")
+
+
+class ImageSet:
+    """Images of one size with whatever is known of them.
+
+    Args:
+        paths: of N images.
+        size: side of the square the images become, or ``(height, width)``.
+        crop: what part of each image: see ``photos.frame``; or ``boxes``.
+        boxes: ``(N, 4)`` left, top, right, bottom in pixels of the file, edges: the
+            first pixel reaches from 0 to 1.
+        landmarks: ``(N, K, 2)`` x and y in pixels of the file, 0 the centre of the
+            first. NaN where there is none.
+        visible: ``(N, K)`` bool; by default all that are not NaN. With ``inside``,
+            landmarks outside the box count as hidden.
+        labels: more tensors ``(N, ...)``, given out with each batch.
+        gray: one channel in place of three.
+
+    ``batch`` gives ``image (B, C, H, W)``, ``index (B,)``, the labels and, where there
+    are any, ``landmarks (B, K, 2)`` in [-1, 1] of the box with ``visible (B, K)``.
+    """
+
+    def __init__(
+        self,
+        paths: list[Path],
+        size: int | tuple[int, int],
+        *,
+        crop: str | Box = "centre",
+        boxes: Tensor | None = None,
+        landmarks: Tensor | None = None,
+        visible: Tensor | None = None,
+        labels: dict[str, Tensor] | None = None,
+        gray: bool = False,
+        inside: bool = True,
+    ):
+        if not paths:
+            raise ValueError("a data set without images")
+        self.paths = list(paths)
+        self.size = (size, size) if isinstance(size, int) else tuple(size)
+        if min(self.size) < 1:
+            raise ValueError(f"images must have at least one pixel, got {self.size}")
+        self.crop, self.boxes = crop, boxes
+        self.landmarks, self.labels = landmarks, dict(labels or {})
+        if landmarks is not None and visible is None:
+            visible = landmarks.isfinite().all(-1)
+        self.visible = visible
+        self.gray, self.inside = gray, inside
+        tensors = {"boxes": boxes, "landmarks": landmarks, "visible": visible}
+        for name, value in {**tensors, **self.labels}.items():
+            if value is not None and len(value) != len(paths):
+                raise ValueError(f"{len(paths)} images, but {len(value)} {name}")
+        self._ahead: dict[int, Future] = {}
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def indices(self) -> range:
+        """All image numbers."""
+        return range(len(self))
+
+    def load(self, index: int) -> tuple[np.ndarray, Box]:
+        """One image ``(3, H, W)`` in bytes and the box it shows, in pixels."""
+        # A JPEG decoded small would not be in the pixels of its boxes.
+        small = 2 * max(self.size) if self.boxes is None and not self._points else None
+        photo = read_photo(self.paths[index], small)
+        if self.boxes is None:
+            box = frame(photo.size, self.crop)
+        else:
+            box = tuple(self.boxes[index].tolist())
+        return cut(photo, box, self.size), box
+
+    @property
+    def _points(self) -> bool:
+        return self.landmarks is not None
+
+    def prefetch(self, indices: range | Tensor) -> None:
+        """Begin to decode images that will be asked for next."""
+        for index in as_tensor(indices).tolist():
+            if index not in self._ahead:
+                self._ahead[index] = _workers().submit(self.load, index)
+
+    def batch(self, indices: range | Tensor, device=None) -> Batch:
+        """The images of these numbers; IndexError for a number that none has."""
+        index = torch.as_tensor(as_tensor(indices)).cpu()
+        if ((index < 0) | (index >= len(self))).any():
+            raise IndexError(f"the images are numbered 0 to {len(self) - 1}")
+        self.prefetch(index)
+        waiting = [self._ahead.pop(i) for i in index.unique().tolist()]
+        loaded = dict(zip(index.unique().tolist(), waiting, strict=True))
+        parts = [loaded[i].result() for i in index.tolist()]
+        image = torch.from_numpy(np.stack([pixels for pixels, _ in parts]))
+        image = image.to(device).float() / 255
+        if self.gray:  # ITU-R 601, as everywhere
+            weights = image.new_tensor((0.299, 0.587, 0.114))
+            image = (image * weights.view(3, 1, 1)).sum(1, keepdim=True)
+        batch = {"image": image, "index": index}
+        batch |= {name: value[index] for name, value in self.labels.items()}
+        if self._points:
+            boxes = torch.tensor([box for _, box in parts])
+            points = in_box(self.landmarks[index], boxes)
+            seen = self.visible[index]
+            if self.inside:
+                seen = seen & (points.abs() <= 1).all(-1)
+            batch |= {"landmarks": points, "visible": seen}
+        return {name: value.to(device) for name, value in batch.items()}
+
+
+def in_box(points: Tensor, boxes: Tensor) -> Tensor:
+    """Pixels of the file ``(B, K, 2)`` to [-1, 1] of the boxes ``(B, 4)``."""
+    corner, opposite = boxes[:, None, :2], boxes[:, None, 2:]
+    # Pixel 0 is half a pixel from the edge.
+    return 2 * (points + 0.5 - corner) / (opposite - corner) - 1
+
+
+def from_box(points: Tensor, boxes: Tensor) -> Tensor:
+    """The way back: [-1, 1] of the boxes to pixels of the file."""
+    corner, opposite = boxes[:, None, :2], boxes[:, None, 2:]
+    return (points + 1) / 2 * (opposite - corner) + corner - 0.5
+
+
+def square(centre: Tensor, side: Tensor) -> Tensor:
+    """Square boxes ``(N, 4)`` from centres ``(N, 2)`` and sides ``(N,)``."""
+    half = side[:, None] / 2
+    return torch.cat([centre - half, centre + half], 1)
+
+
+def image_files(folder: str | Path) -> list[Path]:
+    """All image files below a folder, sorted; hidden ones are left out.
+
+    Raises:
+        FileNotFoundError: no such folder, or no image in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
+    if not files:
+        raise FileNotFoundError(
+            f"{folder}: holds no image ({', '.join(SUFFIXES)}), nor do its subfolders"
+        )
+    return files
+
+
+def folder(
+    folder: str | Path,
+    split: str = "train",
+    size: int = 100,
+    *,
+    crop: str | Box = "centre",
+    gray: bool = False,
+) -> ImageSet:
+    """Any folder of images, subfolders included, without annotation.
+
+    There is one split: all images are for training.
+    """
+    if split != "train":
+        raise ValueError(f"a folder of images has one split, 'train', not {split!r}")
+    return ImageSet(image_files(folder), size, crop=crop, gray=gray)
+
+
+Reader = Callable[..., ImageSet]
