@@ -79,7 +79,8 @@ def fit(
 
     Args:
         method: a module with ``losses(batch) -> dict of scalar terms``; their sum is
-        trained. data: anything with ``batch(indices, device)``.
+        trained. data: anything with ``batch(indices, device)``; its ``prefetch``, where
+            it has one, is told the next step's images.
         indices: the training images; shuffled anew each epoch, addressed by step. A
             tuple of pools, (labelled, unlabelled) say, shares every batch equally.
         steps: total optimiser steps, earlier ones of a resumed run included.
@@ -138,6 +139,12 @@ def fit(
         if device.type == "cuda"
         else contextlib.nullcontext()
     )
+    # Images on disk are decoded while the step before them is computed.
+    prefetch = getattr(data, "prefetch", lambda indices: None)
+
+    def images_of(step: int) -> Tensor:
+        return step_indices(step, batch_size, indices, seed)[share]
+
     bar = tqdm(
         total=steps, initial=first, disable=not progress or rank > 0, desc="training"
     )
@@ -147,9 +154,9 @@ def fit(
             _seed_step(method, seed, step, rank)
             if before:
                 before(step)
-            batch = data.batch(
-                step_indices(step, batch_size, indices, seed)[share], device
-            )
+            batch = data.batch(images_of(step), device)
+            if step + 1 < steps:
+                prefetch(images_of(step + 1))
             if prepare:
                 batch = prepare(batch)
             if step == first:

@@ -72,7 +72,7 @@ def method():
 
 @pytest.fixture(scope="module")
 def faces(method):
-    return experiment._faces(64, range(12), 1.0)
+    return experiment.drawn_faces(64, range(12))
 
 
 def test_views_move_image_and_landmarks_alike(method, faces):

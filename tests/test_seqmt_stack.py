@@ -52,9 +52,16 @@ def test_each_network_trains_as_it_would_alone(data):
                 torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("trunk", ["stack", "rcn"])
-def test_each_network_answers_as_it_would_alone(trunk, data):
-    methods = networks(2, trunk=trunk, levels=2)
+@pytest.mark.parametrize(
+    "layers",
+    [
+        {"trunk": "stack"},
+        {"trunk": "rcn", "levels": 2},
+        {"kernels": (9, 9, 1), "channels": 8},  # alone, convolved through the FFT
+    ],
+)
+def test_each_network_answers_as_it_would_alone(layers, data):
+    methods = networks(2, **layers)
     images = torch.stack([data.all["image"][:6], data.all["image"][6:12]])
     together = SeqMtStack(methods).eval().landmarks(images)
     for method, own, points in zip(methods, images, together, strict=True):

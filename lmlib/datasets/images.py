@@ -85,6 +85,25 @@ class ImageSet:
         """All image numbers."""
         return range(len(self))
 
+    def subset(self, numbers: range | Tensor) -> "ImageSet":
+        """Some of the images, numbered from zero in the order given."""
+        rows = torch.as_tensor(as_tensor(numbers))
+
+        def of(value):
+            return None if value is None else value[rows]
+
+        return ImageSet(
+            [self.paths[i] for i in rows.tolist()],
+            self.size,
+            crop=self.crop,
+            boxes=of(self.boxes),
+            landmarks=of(self.landmarks),
+            visible=of(self.visible),
+            labels={name: value[rows] for name, value in self.labels.items()},
+            gray=self.gray,
+            inside=self.inside,
+        )
+
     def load(self, index: int) -> tuple[np.ndarray, Box]:
         """One image ``(3, H, W)`` in bytes and the box it shows, in pixels."""
         # A JPEG decoded small would not be in the pixels of its boxes.

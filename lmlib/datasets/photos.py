@@ -98,7 +98,9 @@ def frame(size: tuple[int, int], crop: str | Box) -> Box:
         left, top = (width - side) / 2, (height - side) / 2
         return left, top, left + side, top + side
     if isinstance(crop, str) or len(crop) != 4:
-        raise ValueError(f"crop must be centre, pad, squash or four numbers, not {crop}")
+        raise ValueError(
+            f"crop must be centre, pad, squash or four numbers, not {crop}"
+        )
     left, top, right, bottom = crop
     return left * width, top * height, right * width, bottom * height
 

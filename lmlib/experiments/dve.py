@@ -175,7 +175,7 @@ def train_supervised(problem: Problem, cell: Cell, setting: str, seed: int):
 
     config = problem.config(Cell.read("C64"))
     labelled = budget(quick=LABELLED[:24], class_=LABELLED, full=LABELLED)
-    images, points = _faces(config.frame, labelled, 1.0)
+    images, points = drawn_faces(config.frame, labelled)
     few = few_images(len(images), cell.labels, seed)
     copies = few.repeat(-(-400 // len(few)))
     views, points = mildly_warped(config, images[copies], points[copies], seed)
@@ -295,13 +295,33 @@ LABELLED = range(50_000, 50_500)  # images with landmarks, for the regression
 
 
 @cache
-def _faces(size: int, indices: range, turned: float):
+def drawn_faces(size: int, indices: range, turned: float = 1.0):
     """Images and their five landmarks, drawn once."""
     from lmlib.samples import Stored
     from lmlib.scenes.faces import five_points
 
     data = Stored(face_scene(size, turned=turned), indices)
     return data.all["image"], five_points(data.all["landmarks"])
+
+
+def celeba_images(size: int, count: int):
+    """CelebA itself, where its files are present."""
+    from lmlib.experiments import photographs
+
+    return photographs.celeba_faces(size, photographs.DVE, count)
+
+
+@cache
+def mtfl_faces(size: int, indices: range):
+    """MTFL's, where its files are present: the images that have their landmarks in
+    place of ``LABELLED``, those to test in place of ``MATCHED``."""
+    from lmlib.experiments import photographs
+
+    known = indices.start == LABELLED.start
+    own = photographs.MTFL_KNOWN if known else photographs.MTFL_TEST
+    own = budget(quick=own[: len(indices)], class_=own, full=own)
+    batch = photographs.mtfl_faces(size, photographs.DVE).batch(own)
+    return batch["image"], batch["landmarks"]
 
 
 def match_errors(method, images, points, others, truth, visible=None, pixels=70):
@@ -338,14 +358,14 @@ def summary(name: str, errors) -> dict[str, float]:
     return {name: errors.mean().item(), f"{name}_median": errors.median().item()}
 
 
-def measure_faces(method, cell: Cell, turned: float = 1.0) -> dict[str, float]:
+def measure_faces(method, cell: Cell, faces=drawn_faces) -> dict[str, float]:
     """Table 1's matching errors and table 5's regression errors."""
     if cell.network == "supervised":
         return {face_metrics(cell)[0]: supervised_error(method)}
     if cell.network == "sparse":
         return measure_regression(method, method.landmarks)
     test = budget(quick=MATCHED[:8], class_=MATCHED, full=MATCHED)
-    images, points = _faces(method.config.frame, test, turned)
+    images, points = faces(method.config.frame, test)
     first = warped(method, images, points, seed=1)
     second = warped(method, images, points, seed=2)
     inside = (first[1].abs() < 1).all(-1) & (second[1].abs() < 1).all(-1)
@@ -356,11 +376,11 @@ def measure_faces(method, cell: Cell, turned: float = 1.0) -> dict[str, float]:
     return (
         summary("match_same", same)
         | summary("match_different", different)
-        | measure_regression(method, turned=turned)
+        | measure_regression(method, faces=faces)
     )
 
 
-def measure_regression(method, points_of=None, turned: float = 1.0) -> dict[str, float]:
+def measure_regression(method, points_of=None, faces=drawn_faces) -> dict[str, float]:
     """Errors of five landmarks in percent of the distance of the eyes.
 
     ``points_of`` maps images to the points they are regressed from ``(B, K, 2)``;
@@ -373,8 +393,8 @@ def measure_regression(method, points_of=None, turned: float = 1.0) -> dict[str,
     frame = method.config.frame
     labelled = budget(quick=LABELLED[:24], class_=LABELLED, full=LABELLED)
     test = budget(quick=MATCHED[:8], class_=MATCHED, full=MATCHED)
-    images, points = _faces(frame, labelled, turned)
-    tests, truth = method.crop(*_faces(frame, test, turned))
+    images, points = faces(frame, labelled)
+    tests, truth = method.crop(*faces(frame, test))
     if points_of is None:
         centres = cluster(method, method.crop(images))
         points_of = partial(virtual_points, method, centres)
@@ -408,7 +428,7 @@ def supervised_error(method) -> float:
 
     config = PROBLEMS["dve-faces"].config(Cell.read("C64"))
     test = budget(quick=MATCHED[:8], class_=MATCHED, full=MATCHED)
-    images, truth = crop(*_faces(config.frame, test, 1.0), config)
+    images, truth = crop(*drawn_faces(config.frame, test), config)
     with torch.no_grad():
         found = method.landmarks(images)
     return 100 * nme(found, truth, normaliser="eye_centres")
@@ -503,7 +523,7 @@ def measure_animals(method, cell: Cell) -> dict[str, float]:
 
     test = budget(quick=MATCHED[:8], class_=MATCHED, full=MATCHED)
     size = method.config.frame
-    people = method.crop(*_faces(size, test, 1.0))
+    people = method.crop(*drawn_faces(size, test))
     batch = Animals(size).batch(test)
     image, points = method.crop(batch["image"], batch["landmarks"][:, :5])
     seen = batch["visible"][:, :5] & (points.abs() < 1).all(-1)
@@ -559,7 +579,7 @@ PROBLEMS = {
             1000,
             150,
             "smallnet",
-            partial(measure_faces, turned=2.0),
+            partial(measure_faces, faces=partial(drawn_faces, turned=2.0)),
             face_metrics,
             dict.fromkeys(
                 (
@@ -569,6 +589,19 @@ PROBLEMS = {
                 1,
             ),
             start="dve-faces",
+        ),
+        Problem(
+            "dve-celeba",
+            "Tables 1, 2 and 5 on photographs: CelebA to learn, MTFL to measure",
+            celeba_images,
+            10_000,
+            2000,
+            "smallnet",
+            partial(measure_faces, faces=mtfl_faces),
+            face_metrics,
+            dict.fromkeys(
+                ("C64+DVE", "C64,untrained", "C64", "C64+DVE,shuffled", "C3"), 1
+            ),
         ),
         Problem(
             "dve-roboarm",

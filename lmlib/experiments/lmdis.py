@@ -338,21 +338,35 @@ def digit_images(size: int, indices: range, digit: int | None = None):
 
 
 def mnist_images(size: int, indices: range, digit: int | None = None):
-    """MNIST, where the files are present: training images up to 60,000, then tests."""
+    """MNIST, where the files are present: training images up to 60,000, then tests.
+
+    Of one digit there are a tenth as many, so numbers go round.
+    """
     import torch
 
     from lmlib.datasets.idx import Idx
 
     if size != 28:
         raise ValueError(f"MNIST has 28 pixels a side, the network wants {size}")
-    parts = [Idx(split) for split in ("train", "test")]
-    images = torch.cat([part.images for part in parts])
-    labels = torch.cat([part.labels for part in parts])
+    test = indices.start >= 60_000
+    part = Idx("test" if test else "train")
+    images, labels = part.images, part.labels
     if digit is not None:
         images, labels = (x[labels == digit] for x in (images, labels))
-    chosen = torch.tensor(indices)
+    chosen = (torch.tensor(indices) - 60_000 * test) % len(images)
     image = images[chosen].unsqueeze(1).float() / 255
     return _stored(image, torch.zeros(len(chosen), 1, 2), label=labels[chosen])
+
+
+def photographs(size: int, indices: range):
+    """CelebA to learn from (from 0 on), MTFL to measure on (from 100,000 on)."""
+    from lmlib.experiments.photographs import celeba_faces, mtfl_faces
+
+    if indices.start < 100_000:
+        return celeba_faces(size).subset(indices)
+    own = range(indices.start - 100_000, indices.stop - 100_000)
+    batch = mtfl_faces(size).batch(own)
+    return _stored(batch["image"], batch["landmarks"])
 
 
 def _stored(image, points, visible=None, **more):
@@ -571,6 +585,20 @@ PROBLEMS = {
             partial(distance_error, (0, 1)),
         ),
         Problem(
+            "lmdis-celeba",
+            "Tables 1 and 5 on photographs: CelebA to learn, MTFL to measure",
+            photographs,
+            range(10_000),
+            range(100_000, 103_151),
+            range(103_151, 104_151),
+            1500,
+            ("celeba10", "faces_class"),
+            dict.fromkeys(
+                ("K10", "K10,untrained", "K30", "K10,long", "K10,no-separation"), 1
+            ),
+            partial(distance_error, (0, 1)),
+        ),
+        Problem(
             "lmdis-walkers",
             "Table 4 and appendix C: people on the move, with flow and without",
             walker_images,
@@ -634,7 +662,7 @@ PROBLEMS = {
             range(60_000, 70_000),
             500,
             ("mnist7", "digits_class"),
-            {"K7": 1, "K7,untrained": 1},
+            {"K7": 1, "K7,untrained": 1} | {f"K7,digit={n}": 1 for n in range(10)},
         ),
     )
 }

@@ -382,6 +382,13 @@ def wild(size: int, *, seed: int, turned: float = 1.0):
     return Faces(size, seed=seed, gray=True, **pose)
 
 
+def photographs(size: int):
+    """300-W itself, where its files are present."""
+    from lmlib.experiments.photographs import w300_faces
+
+    return w300_faces(size)
+
+
 def each(rows, percents, seeds: int = 1) -> dict[str, int]:
     """Settings of a block of a table. At 100 % nothing is left for the ELT."""
     return {
@@ -502,6 +509,24 @@ PROBLEMS = {
             dict.fromkeys(PERCENTS, 400),
             eye_distances,
             WILD_KEY,
+            rcn="rcn_plus",
+            augment="300w",
+            guess_hidden=True,
+        ),
+        Problem(
+            "seqmt-300w",
+            "Table 5 on photographs: 300-W, 1,600 faces to train on, 412 to test",
+            (photographs, range(1600)),
+            {"": (photographs, range(1600, 2012))},
+            "w300",
+            dict.fromkeys(PERCENTS, 1000),
+            eye_distances,
+            {
+                f"{net}({terms})@{percent}": 1
+                for net in ("RCN+", "Seq-MT")
+                for percent in (5, 100, 20, 10, 50)
+                for terms in ("L", "L+T")
+            },
             rcn="rcn_plus",
             augment="300w",
             guess_hidden=True,

@@ -15,6 +15,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from lmlib.geometry import seqmt_affine
 from lmlib.heatmaps import soft_argmax
+from lmlib.layers import LargeKernelConv2d
 from lmlib.methods.seqmt import (
     SeqMt,
     class_loss,
@@ -51,6 +52,9 @@ class SeqMtStack(nn.Module):
         )
         # The layers' code without their weights; a list hides it from parameters().
         self._layers = [copy.deepcopy(first).to("meta")]
+        for layer in self._layers[0].modules():
+            if isinstance(layer, LargeKernelConv2d):
+                layer.direct = True  # what vmap can make a grouped convolution of
         for name in ("class", "landmark", "equivariance", "l2"):
             values = [method.weights.get(name, 0.0) for method in methods]
             self.register_buffer(f"weight_{name}", torch.tensor(values), False)
