@@ -1,13 +1,117 @@
-"""Real data sets on disk, in their official layouts.
+"""Real data sets on disk, in their official layouts, and the drawn ones beside them.
 
-They are looked for under ``LMLIB_DATA`` (several folders, separated as in ``PATH``) and
-under ``data/downloads``.
+``open_data("mtfl:/data/MTFL", "train", 100)`` gives what training needs: ``len``,
+``indices`` and ``batch(indices, device)``. Without a path, sets are looked for under
+``LMLIB_DATA`` (several folders, separated as in ``PATH``) and under ``data/downloads``.
+
+Every reader has the same rules. Images come in the order of the set's own list. The
+folder may be given one level too high, where only one folder below it fits; any other
+level is an error that names the right folder, if it is near. An annotation without its
+image is an error with file and line; ``partial=True`` leaves it out and warns.
 """
 
+import importlib
+import math
 import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from lmlib.results import repository_root
+
+# Where each reader lives: they are imported when asked for.
+READERS = {
+    "celeba": "faces.celeba",
+    "mafl": "faces.mafl",
+    "mtfl": "faces.mtfl",
+    "aflw": "faces.aflw",
+    "300w": "faces.w300",
+    "hgr1": "hands.hgr1",
+    "fld": "fashion.fld",
+    "viton": "tryon.viton",
+    "viton-hd": "tryon.viton_hd",
+    "mnist": "idx.mnist",
+    "fashion-mnist": "idx.fashion_mnist",
+    "digits": "bundled.digits",
+    "olivetti": "bundled.olivetti",
+    "lfw": "bundled.lfw",
+    "folder": "images.folder",
+}
+SCENES = ("Animals", "Blocks", "Cars", "Faces", "Hands", "Roboarm", "Shapes", "Walkers")
+SCENE_SPLITS = {"train": range(1000), "test": range(100_000, 100_500)}
+
+Line = tuple[Path, int]  # an annotation file and the line in it, from 1
+Size = int | tuple[int, int]
+
+
+def open_data(source: str, split: str = "train", size: Size = 100, **options):
+    """A data set by name: ``"name"``, ``"name:path"`` or ``"scene:name"``.
+
+    Args:
+        source: one of ``READERS``, with the folder that holds the set unless that is
+            found (see ``find_folder``); ``"scene:faces"`` is drawn: 1,000 images to
+            train on, 500 others to test.
+        split: as the reader names it; all have "train", but for aflw.
+        size: side of the square images, or ``(height, width)``.
+        options: the reader's: ``crop``, ``gray``, ``partial``.
+    """
+    name, _, path = source.partition(":")
+    if name == "scene":
+        return DrawnSet(path, split, size, **options)
+    if name not in READERS:
+        raise ValueError(
+            f"no data set is called {name!r}; there are {', '.join(READERS)} and "
+            f"scene:NAME with {', '.join(scene.lower() for scene in SCENES)}"
+        )
+    module, function = READERS[name].split(".")
+    reader = getattr(importlib.import_module(f"lmlib.datasets.{module}"), function)
+    if name == "folder" and not path:
+        raise ValueError("a folder of images needs its path: folder:path/to/images")
+    return reader(Path(path).expanduser() if path else None, split, size, **options)
+
+
+class DrawnSet:
+    """A fixed number of a scene's images, numbered from zero in each split."""
+
+    def __init__(self, name: str, split: str, size: Size, **options):
+        scenes = {scene.lower(): scene for scene in SCENES}
+        if name not in scenes:
+            raise ValueError(f"no scene is called {name!r}; there are {[*scenes]}")
+        if split not in SCENE_SPLITS:
+            raise ValueError(f"split must be one of {[*SCENE_SPLITS]}, got {split!r}")
+        if not isinstance(size, int):
+            if size[0] != size[1]:
+                raise ValueError(f"scenes are square, got height and width {size}")
+            size = size[0]
+        # Nothing is cut from a drawing, and none of its files can be missing.
+        if options.pop("crop", None) is not None:
+            raise ValueError("scenes are drawn whole: they take no crop")
+        options.pop("partial", None)
+        self.gray = options.pop("gray", False)
+        module = importlib.import_module("lmlib.scenes")
+        self.scene = getattr(module, scenes[name])(size=size, **options)
+        self.drawn = SCENE_SPLITS[split]
+
+    def __len__(self) -> int:
+        return len(self.drawn)
+
+    @property
+    def indices(self) -> range:
+        return range(len(self))
+
+    def batch(self, indices, device=None) -> dict:
+        import torch
+
+        from lmlib.samples import as_tensor
+
+        index = torch.as_tensor(as_tensor(indices)).cpu()
+        if ((index < 0) | (index >= len(self))).any():
+            raise IndexError(f"the images are numbered 0 to {len(self) - 1}")
+        batch = self.scene.batch(index + self.drawn.start, device)
+        if self.gray and batch["image"].shape[1] == 3:
+            weights = batch["image"].new_tensor((0.299, 0.587, 0.114)).view(3, 1, 1)
+            batch["image"] = (batch["image"] * weights).sum(1, keepdim=True)
+        return {**batch, "index": index.to(batch["image"].device)}
 
 
 def find_folder(*places: str) -> Path:
@@ -26,3 +130,142 @@ def find_folder(*places: str) -> Path:
         f"none of these folders exists: {', '.join(map(str, tried))}; set LMLIB_DATA "
         "to the folder that holds them"
     )
+
+
+def locate(
+    folder: str | Path | None,
+    places: Sequence[str],
+    markers: Sequence[str],
+    layout: str,
+) -> Path:
+    """The folder of a set: the one that holds any of ``markers``.
+
+    Args:
+        folder: as given; None: the first of ``places`` that ``find_folder`` finds.
+        markers: relative paths of files or folders only the right folder holds.
+        layout: what belongs into it, for the message.
+
+    Raises:
+        FileNotFoundError: no such folder, or not the right one.
+    """
+    try:
+        folder = find_folder(*places) if folder is None else Path(folder)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}; expected there: {layout}") from None
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder; expected there: {layout}")
+
+    def holds(path: Path) -> bool:
+        return any((path / marker).exists() for marker in markers)
+
+    if holds(folder):
+        return folder
+    below = [path for path in sorted(folder.glob("*/")) if holds(path)]
+    if len(below) == 1:
+        return below[0]
+    deeper = [path for path in sorted(folder.glob("*/*/")) if holds(path)]
+    above = [path for path in [*folder.resolve().parents][:2] if holds(path)]
+    found = below or deeper or above
+    hint = f"; found in {found[0]}: give that folder" if found else ""
+    raise FileNotFoundError(
+        f"{folder}: holds no {' nor '.join(markers)}{hint}; expected there: {layout}"
+    )
+
+
+def read_lines(path: Path) -> Iterator[tuple[Line, str]]:
+    """The lines of a UTF-8 list that are not blank, without their ends."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+            except UnicodeDecodeError as error:
+                raise malformed((path, number), f"not UTF-8 text ({error})") from None
+            if text:
+                yield (path, number), text
+
+
+def read_table(path: Path, columns: int | None = None) -> Iterator[tuple[Line, list]]:
+    """Rows of a list whose first line is their number and whose second names columns.
+
+    The format of CelebA and DeepFashion. ``columns``: fields a row must have.
+    """
+    lines = read_lines(path)
+    line, count = next(lines, ((path, 1), ""))
+    if not count.isdecimal():
+        raise malformed(line, f"expected the number of rows, got {count!r}")
+    next(lines, None)  # column names
+    seen = 0
+    for line, text in lines:
+        fields = text.split()
+        if columns is not None and len(fields) != columns:
+            raise malformed(line, f"expected {columns} fields, got {len(fields)}")
+        seen += 1
+        yield line, fields
+    if seen != int(count):
+        raise malformed((path, 1), f"announces {count} rows, but {seen} follow")
+
+
+def malformed(line: Line, fault: str) -> ValueError:
+    """The error for a line that is not as its format demands."""
+    return ValueError(f"{line[0]}, line {line[1]}: {fault}")
+
+
+def as_numbers(line: Line, fields: Sequence[str]) -> list[float]:
+    """Finite numbers, or ValueError naming the line."""
+    try:
+        values = [float(field) for field in fields]
+    except ValueError as error:
+        raise malformed(line, f"expected numbers ({error})") from None
+    if not all(map(math.isfinite, values)):
+        raise malformed(line, f"expected finite numbers, got {' '.join(fields)}")
+    return values
+
+
+def as_choice(line: Line, field: str, choices: Sequence[str], what: str) -> int:
+    """The place of a code in the list of codes, or ValueError naming the line."""
+    if field not in choices:
+        raise malformed(
+            line, f"{what} must be one of {', '.join(choices)}, got {field!r}"
+        )
+    return choices.index(field)
+
+
+def keep_existing(
+    paths: Sequence[Path], lines: Sequence[Line], partial: bool
+) -> list[int]:
+    """Numbers of the images that are there: all of them, unless ``partial``.
+
+    ``lines``: where each image is announced. Folders are listed once, which is much
+    faster than asking for each of 200,000 files.
+    """
+    listed: dict[Path, set[str]] = {}
+    kept, missing = [], []
+    for number, path in enumerate(paths):
+        if path.parent not in listed:
+            there = path.parent.is_dir()
+            listed[path.parent] = set(os.listdir(path.parent)) if there else set()
+        found = path.name in listed[path.parent]
+        (kept if found else missing).append(number)
+    if missing:
+        complain(
+            [f"{malformed(lines[i], f'{paths[i]}: no such image')}" for i in missing],
+            partial and bool(kept),
+        )
+    return kept
+
+
+def complain(faults: Sequence[str], partial: bool) -> None:
+    """Raise the first of these faults, or only warn of them."""
+    more = f" (and {len(faults) - 1} more such)" if len(faults) > 1 else ""
+    if not partial:
+        raise FileNotFoundError(
+            f"{faults[0]}{more}; partial=True leaves incomplete ones out"
+        )
+    warnings.warn(
+        f"left out: {len(faults)} incomplete; the first is {faults[0]}", stacklevel=3
+    )
+
+
+Reader = Callable[..., object]
