@@ -139,3 +139,39 @@ def cut(image: Image.Image, box: Box, size: tuple[int, int]) -> np.ndarray:
         (width, height), Image.Resampling.BILINEAR, box=box, reducing_gap=3.0
     )
     return np.asarray(small).transpose(2, 0, 1)
+
+
+def find_faces(photo: Image.Image, smallest: float = 1 / 6) -> list[Box]:
+    """Square boxes of upright frontal faces in a photograph, the largest first.
+
+    scikit-image's cascade of local binary patterns: fast, without weights to download,
+    and easily missed by profiles and tilted heads (of 104 faces of MTFL it missed 5).
+    Faces narrower than ``smallest`` of the photograph's shorter side are not looked
+    for. The boxes hold of a face what ``datasets.faces.mtfl`` cuts out.
+    """
+    import skimage.data
+    from skimage.feature import Cascade
+
+    shrink = min(1.0, 480 / min(photo.size))  # enough to see a face
+    small = photo.resize([max(1, round(side * shrink)) for side in photo.size])
+    least = max(24, round(smallest * min(small.size)))  # the cascade sees 24 pixels
+    if min(small.size) < least:
+        return []
+    found = Cascade(
+        skimage.data.lbp_frontal_face_cascade_filename()
+    ).detect_multi_scale(
+        img=np.asarray(small),
+        scale_factor=1.15,
+        step_ratio=1,
+        min_size=(least, least),
+        max_size=(min(small.size),) * 2,
+    )
+    boxes = []
+    for face in sorted(found, key=lambda face: -face["width"]):
+        # Medians over faces of MTFL: the cascade's box is tighter and a little high.
+        half = 1.37 / 2 * face["width"]
+        x = face["c"] + 0.51 * face["width"]
+        y = face["r"] + 0.56 * face["width"]
+        box = (x - half, y - half, x + half, y + half)
+        boxes.append(tuple(edge / shrink for edge in box))
+    return boxes
