@@ -332,11 +332,16 @@ class Run:
 
 @dataclass(frozen=True)
 class Table:
-    """A table or figure of a paper as a list of runs, made when asked for."""
+    """A table or figure of a paper as a list of runs, made when asked for.
+
+    ``together(runs, count)``, where there is one, trains the networks of runs at once,
+    up to ``count`` of them, so that the runs have only to measure.
+    """
 
     name: str
     description: str
     runs: Callable[[], list[Run]]
+    together: Callable[[list[Run], int], None] | None = None
 
 
 def missing_runs(runs: list[Run], folder: Path | None = None) -> list[Run]:

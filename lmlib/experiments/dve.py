@@ -162,7 +162,7 @@ def train_cell(problem: Problem, setting: str, seed: int):
             progress=False,
         )
     extra = {"n_train": count, "size": config.size, "batch": config.batch_size}
-    return method.eval(), {"steps": steps, "extra": extra}
+    return method.eval().cpu(), {"steps": steps, "extra": extra}
 
 
 def train_supervised(problem: Problem, cell: Cell, setting: str, seed: int):
@@ -195,7 +195,7 @@ def train_supervised(problem: Problem, cell: Cell, setting: str, seed: int):
         checkpoint=run_file(problem.name, setting, seed),
         progress=False,
     )
-    return method.eval(), {"steps": steps, "extra": {"n_labelled": len(few)}}
+    return method.eval().cpu(), {"steps": steps, "extra": {"n_labelled": len(few)}}
 
 
 def few_images(count: int, labels: int, draw: int):

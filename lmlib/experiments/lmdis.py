@@ -202,7 +202,7 @@ def train_cell(problem: Problem, setting: str, seed: int):
             progress=False,
         )
     extra = {"n_train": len(data), "size": config.size, "batch": config.batch_size}
-    return method, {"steps": steps, "extra": extra}
+    return method.cpu(), {"steps": steps, "extra": extra}
 
 
 def _sparse(config, steps: int):

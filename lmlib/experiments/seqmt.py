@@ -15,6 +15,7 @@ Drawn faces are more alike than photographs: with the papers' 1,875 and 2,834 tr
 images, 5 % of the labels were as good as all. Ours have 600.
 """
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -156,62 +157,150 @@ def labelled_subset(problem: Problem, data, percent: int, seed: int):
     return class_balanced_subset(labels, percent / 100, seed)
 
 
-def train_cell(problem: Problem, setting: str, seed: int):
-    """Train one cell; returns the network and what a row says about the training."""
+@dataclass(frozen=True)
+class Task:
+    """One network to train: a cell with a seed, its images and its label mask."""
+
+    problem: Problem
+    setting: str
+    seed: int
+
+    @property
+    def name(self) -> tuple:
+        return self.problem.name, self.setting, self.seed, current_budget()
+
+    @property
+    def cell(self) -> Cell:
+        return Cell.read(self.setting)
+
+    @property
+    def steps(self) -> int:
+        steps = self.problem.steps[self.cell.percent]
+        return budget(quick=4, class_=steps, full=20 * steps)
+
+    def data(self):
+        _, train = self.problem.train
+        train = budget(quick=train[:120], class_=train, full=train)
+        return stored(self.problem, "train", train)
+
+    def labelled(self):
+        return labelled_subset(self.problem, self.data(), self.cell.percent, self.seed)
+
+    def network(self):
+        import torch
+
+        torch.manual_seed(self.seed)
+        method = network(self.problem, self.cell)
+        method.calibrate(self.data().all["image"][:64])
+        return method
+
+    def pools(self):
+        """Image numbers to draw from: one pool, or labelled and unlabelled ones."""
+        import torch
+
+        images, mask = torch.tensor(list(self.data().indices)), self.labelled()
+        if self.cell.uses_unlabelled:
+            return images[mask], images[~mask]
+        return images[mask] if mask.any() else images
+
+    def batch_size(self, config) -> int:
+        return config.batch_size * (2 if self.cell.uses_unlabelled else 1)
+
+
+def train(tasks: list[Task], method, checkpoint) -> dict:
+    """Train the network of one task, or a stack of those of several; what rows say."""
     import torch
 
     from lmlib.geometry import seqmt_affine
     from lmlib.samples import augment, shuffled_labels
     from lmlib.training import cosine, fit
 
-    cell = Cell.read(setting)
-    _, train = problem.train
-    train = budget(quick=train[:120], class_=train, full=train)
-    steps = problem.steps[cell.percent]
-    steps = budget(quick=4, class_=steps, full=20 * steps)
-    data = stored(problem, "train", train)
-    mask = labelled_subset(problem, data, cell.percent, seed)
-    torch.manual_seed(seed)
-    method = network(problem, cell)
-    method.calibrate(data.all["image"][:64])
+    first, config = tasks[0], method.config
+    problem, cell, data = first.problem, first.cell, first.data()
+    start, size = data.indices.start, first.batch_size(config)
+    masks = torch.stack([task.labelled() for task in tasks])  # (M, N)
     if cell.broken == "shuffled":
-        labels = {name: data.all[name] for name in method.config.heads}
-        wrong = shuffled_labels(labels, train.start, seed)
+        labels = {name: data.all[name] for name in config.heads}
+        wrong = shuffled_labels(labels, start, first.seed)
 
     def prepare(batch):
-        row = (batch["index"] - train.start).cpu()
-        batch["labelled"] = mask[row].to(batch["index"].device)
+        row = (batch["index"] - start).cpu().view(len(tasks), -1)
+        labelled = masks.gather(1, row).flatten()
+        batch["labelled"] = labelled.to(batch["index"].device)
         if cell.broken == "shuffled":
             batch = wrong(batch)
         if problem.augment:  # fit has seeded torch for this step
-            warp = seqmt_affine(len(row), problem.augment)
+            warp = seqmt_affine(row.numel(), problem.augment)
             batch = augment(batch, warp, "border", hide=not problem.guess_hidden)
         return batch
 
-    images = torch.tensor(list(train))
-    mixed = cell.uses_unlabelled
-    batch_size = method.config.batch_size * (2 if mixed else 1)
-    pools = images[mask] if mask.any() else images
-    if mixed:
-        pools = (images[mask], images[~mask])
     fit(
         method,
         data,
-        pools,
-        steps,
-        batch_size=batch_size,
-        lr=method.config.lr,
-        betas=method.config.betas,
-        schedule=cosine(steps),
+        tuple(task.pools() for task in tasks) if len(tasks) > 1 else first.pools(),
+        first.steps,
+        batch_size=size * len(tasks),
+        lr=config.lr,
+        betas=config.betas,
+        schedule=cosine(first.steps),
         prepare=prepare,
-        seed=seed,
-        checkpoint=run_file(problem.name, setting, seed),
+        seed=first.seed,
+        checkpoint=checkpoint,
         save_every=250,
         progress=False,
     )
-    extra = {"n_train": len(train), "n_labelled": int(mask.sum())}
-    extra |= {"size": method.config.size, "batch": batch_size, "mixed": mixed}
-    return method.eval(), {"steps": steps, "extra": extra}
+    extra = {"n_train": len(data), "size": config.size, "batch": size}
+    return extra | {"mixed": cell.uses_unlabelled}
+
+
+def train_cell(problem: Problem, setting: str, seed: int):
+    """Train one cell; returns the network and what a row says about the training."""
+    task = Task(problem, setting, seed)
+    method, about = _together.pop(task.name, (None, {}))
+    if method is None:
+        method = task.network()
+        about = train([task], method, run_file(problem.name, setting, seed))
+    about |= {"n_labelled": int(task.labelled().sum())}
+    return method.eval(), {"steps": task.steps, "extra": about}
+
+
+# Networks trained in a stack wait here until their run measures them.
+_together: dict[tuple, tuple] = {}
+
+
+def train_together(runs: list[Run], count: int) -> None:
+    """Train up to ``count`` networks of one shape at once, for the runs to measure.
+
+    A GPU that one small network leaves idle is full; on two cores it is no gain
+    (``benchmarks/stack.py``). All see the images in the order of the first one's seed.
+    Runs with a broken mechanism, and methods that are not Seq-MT's, train alone.
+    """
+    from lmlib.methods.seqmt import SeqMt
+    from lmlib.methods.seqmt_stack import SeqMtStack
+    from lmlib.training import best_device
+
+    groups: dict[tuple, list[Task]] = {}
+    for run in runs:
+        task = Task(PROBLEMS[run.experiment], run.setting, run.seed)
+        cell = task.cell
+        if cell.network in ("Seq-MT", "RCN+") and cell.broken in (None, "flat"):
+            alike = run.experiment, cell.network, cell.uses_unlabelled, task.steps
+            layers = "C" in cell.terms, cell.labels
+            groups.setdefault(alike + layers, []).append(task)
+    for tasks in groups.values():
+        for start in range(0, len(tasks), count):
+            part = tasks[start : start + count]
+            if len(part) < 2:
+                continue
+            methods: list[SeqMt] = [task.network() for task in part]
+            stack = SeqMtStack(methods)
+            names = ";".join(f"{task.setting}#{task.seed}" for task in part)
+            key = hashlib.sha256(names.encode()).hexdigest()[:12]
+            file = run_file(part[0].problem.name, f"stack-{key}", part[0].seed)
+            about = train(part, stack, file) | {"stack": len(part)}
+            stack.unstack(methods)
+            for task, method in zip(part, methods, strict=True):
+                _together[task.name] = method.to(best_device()), dict(about)
 
 
 def run_cell(problem: Problem, setting: str, seed: int) -> dict:
@@ -294,10 +383,13 @@ def predict(method, images, chunk: int = 100):
     import torch
 
     points, logits = [], []
+    device = next(method.parameters()).device
     with torch.no_grad():
         for part in images.split(chunk):
-            points.append(method.landmarks(part))
-            logits.append(method.class_logits(part) if method.config.heads else {})
+            part = part.to(device)
+            points.append(method.landmarks(part).cpu())
+            found = method.class_logits(part) if method.config.heads else {}
+            logits.append({name: x.cpu() for name, x in found.items()})
     names = logits[0]
     return torch.cat(points), {n: torch.cat([x[n] for x in logits]) for n in names}
 
@@ -546,6 +638,11 @@ def runs(problem: Problem) -> Iterator[Run]:
 
 
 TABLES = tuple(
-    Table(problem.name, problem.about, lambda problem=problem: [*runs(problem)])
+    Table(
+        problem.name,
+        problem.about,
+        lambda problem=problem: [*runs(problem)],
+        train_together,
+    )
     for problem in PROBLEMS.values()
 )
