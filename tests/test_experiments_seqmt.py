@@ -19,6 +19,8 @@ def test_a_setting_is_read():
     assert cell.knobs == (("alpha", 0.1),) and cell.broken == "inverse"
     named = Cell.read("Seq-MT(L+camera+emotion)@50")
     assert named.labels == ("camera", "emotion") and named.terms == {"L", "C"}
+    longer = Cell.read("Seq-MT(L,long,flat)@5")
+    assert (longer.long, longer.broken, cell.long) == (True, "flat", False)
 
 
 @pytest.mark.parametrize(

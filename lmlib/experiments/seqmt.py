@@ -36,6 +36,7 @@ BROKEN = {
     "shuffled": "every image carries another image's classes",
     "flat": "a thousandth of the contrast: flat maps, landmarks without a place",
 }
+LONG = 4  # times the steps, of settings that end in "long"
 KNOBS = {"alpha": "weight_equivariance", "lambda": "weight_landmark", "beta": "beta"}
 
 
@@ -46,7 +47,8 @@ class Cell:
     * terms are L, C and T. ``Seq-MT(L+camera)@5`` names the class labels to use in
       place of the preset's.
     * behind a comma: ``Seq-MT(L+T,alpha=0.1)@5`` turns one knob of ``KNOBS``, and
-      ``Seq-MT(L+T,inverse)@5`` breaks a mechanism of ``BROKEN``.
+      ``Seq-MT(L+T,inverse)@5`` breaks a mechanism of ``BROKEN``; ``RCN+(L,long)@100``
+      trains ``LONG`` times as many steps.
     """
 
     network: str
@@ -55,6 +57,7 @@ class Cell:
     knobs: tuple[tuple[str, float], ...]
     broken: str | None
     percent: int
+    long: bool = False
 
     @classmethod
     def read(cls, setting: str) -> "Cell":
@@ -66,7 +69,10 @@ class Cell:
         labels = tuple(part for part in parts if part not in ("L", "C", "T"))
         terms = frozenset(parts).difference(labels) | ({"C"} if labels else set())
         knobs, broken = [], None
-        for change in filter(None, changes.split(",")):
+        given = changes.split(",")
+        for change in filter(None, given):
+            if change == "long":
+                continue
             name, _, value = change.partition("=")
             if name in KNOBS and value:
                 knobs.append((name, float(value)))
@@ -74,7 +80,8 @@ class Cell:
                 broken = name
             else:
                 raise ValueError(f"{setting}: {change!r} is neither knob nor control")
-        return cls(network, terms, labels, tuple(knobs), broken, int(percent))
+        fixed = network, terms, labels, tuple(knobs), broken, int(percent)
+        return cls(*fixed, long="long" in given)
 
     @property
     def uses_unlabelled(self) -> bool:
@@ -175,7 +182,7 @@ class Task:
 
     @property
     def steps(self) -> int:
-        steps = self.problem.steps[self.cell.percent]
+        steps = self.problem.steps[self.cell.percent] * (LONG if self.cell.long else 1)
         return budget(quick=4, class_=steps, full=20 * steps)
 
     def data(self):
@@ -544,6 +551,7 @@ WILD_KEY = in_order(
     {"RCN+(L+T,inverse)@100": 1, "RCN+(L+T,inverse)@5": 1},
     {f"{row}@{p}": 5 for p in (5, 100) for row in ("Seq-MT(L)", "Seq-MT(L+T)")},
     each(("Comm-MT(L)", "Heatmap-MT(L)"), [5, 100], 5),
+    {"RCN+(L,long)@100": 1},
 )
 PROBLEMS = {
     problem.name: problem
@@ -618,7 +626,8 @@ PROBLEMS = {
                 for net in ("RCN+", "Seq-MT")
                 for percent in (5, 100, 20, 10, 50)
                 for terms in ("L", "L+T")
-            },
+            }
+            | {"RCN+(L,long)@100": 1},
             rcn="rcn_plus",
             augment="300w",
             guess_hidden=True,
@@ -626,7 +635,8 @@ PROBLEMS = {
     )
 }
 KEPT: dict[str, tuple[str, ...]] = {
-    "seqmt-blocks": (*each(SEQ_MT, PERCENTS), *BLOCKS_KNOBS)
+    "seqmt-blocks": (*each(SEQ_MT, PERCENTS), *BLOCKS_KNOBS),
+    "seqmt-wild": ("RCN+(L,long)@100",),
 }
 
 
