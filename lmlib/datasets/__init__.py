@@ -14,7 +14,7 @@ import importlib
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lmlib.results import repository_root
@@ -38,7 +38,6 @@ READERS = {
     "folder": "images.folder",
 }
 SCENES = ("Animals", "Blocks", "Cars", "Faces", "Hands", "Roboarm", "Shapes", "Walkers")
-SCENE_SPLITS = {"train": range(1000), "test": range(100_000, 100_500)}
 
 Line = tuple[Path, int]  # an annotation file and the line in it, from 1
 Size = int | tuple[int, int]
@@ -53,65 +52,27 @@ def open_data(source: str, split: str = "train", size: Size = 100, **options):
             train on, 500 others to test.
         split: as the reader names it; all have "train", but for aflw.
         size: side of the square images, or ``(height, width)``.
-        options: the reader's: ``crop``, ``gray``, ``partial``.
+        options: the reader's: ``crop``, ``gray``, ``partial``; None is its default.
     """
     name, _, path = source.partition(":")
+    options = {key: value for key, value in options.items() if value is not None}
     if name == "scene":
-        return DrawnSet(path, split, size, **options)
+        from lmlib.datasets.bundled import Drawn
+
+        return Drawn(path, split, size, **options)
     if name not in READERS:
         raise ValueError(
             f"no data set is called {name!r}; there are {', '.join(READERS)} and "
-            f"scene:NAME with {', '.join(scene.lower() for scene in SCENES)}"
+            f"scene:NAME with {', '.join(scene.lower() for scene in SCENES)}; any "
+            "folder of images is folder:PATH"
         )
     module, function = READERS[name].split(".")
     reader = getattr(importlib.import_module(f"lmlib.datasets.{module}"), function)
     if name == "folder" and not path:
         raise ValueError("a folder of images needs its path: folder:path/to/images")
+    if name == "folder":
+        options.pop("partial", None)  # nothing is annotated, so nothing is missing
     return reader(Path(path).expanduser() if path else None, split, size, **options)
-
-
-class DrawnSet:
-    """A fixed number of a scene's images, numbered from zero in each split."""
-
-    def __init__(self, name: str, split: str, size: Size, **options):
-        scenes = {scene.lower(): scene for scene in SCENES}
-        if name not in scenes:
-            raise ValueError(f"no scene is called {name!r}; there are {[*scenes]}")
-        if split not in SCENE_SPLITS:
-            raise ValueError(f"split must be one of {[*SCENE_SPLITS]}, got {split!r}")
-        if not isinstance(size, int):
-            if size[0] != size[1]:
-                raise ValueError(f"scenes are square, got height and width {size}")
-            size = size[0]
-        # Nothing is cut from a drawing, and none of its files can be missing.
-        if options.pop("crop", None) is not None:
-            raise ValueError("scenes are drawn whole: they take no crop")
-        options.pop("partial", None)
-        self.gray = options.pop("gray", False)
-        module = importlib.import_module("lmlib.scenes")
-        self.scene = getattr(module, scenes[name])(size=size, **options)
-        self.drawn = SCENE_SPLITS[split]
-
-    def __len__(self) -> int:
-        return len(self.drawn)
-
-    @property
-    def indices(self) -> range:
-        return range(len(self))
-
-    def batch(self, indices, device=None) -> dict:
-        import torch
-
-        from lmlib.samples import as_tensor
-
-        index = torch.as_tensor(as_tensor(indices)).cpu()
-        if ((index < 0) | (index >= len(self))).any():
-            raise IndexError(f"the images are numbered 0 to {len(self) - 1}")
-        batch = self.scene.batch(index + self.drawn.start, device)
-        if self.gray and batch["image"].shape[1] == 3:
-            weights = batch["image"].new_tensor((0.299, 0.587, 0.114)).view(3, 1, 1)
-            batch["image"] = (batch["image"] * weights).sum(1, keepdim=True)
-        return {**batch, "index": index.to(batch["image"].device)}
 
 
 def find_folder(*places: str) -> Path:
@@ -209,7 +170,8 @@ def read_table(path: Path, columns: int | None = None) -> Iterator[tuple[Line, l
 
 def malformed(line: Line, fault: str) -> ValueError:
     """The error for a line that is not as its format demands."""
-    return ValueError(f"{line[0]}, line {line[1]}: {fault}")
+    where = f", line {line[1]}" if line[1] else ""  # 0: the file is the annotation
+    return ValueError(f"{line[0]}{where}: {fault}")
 
 
 def as_numbers(line: Line, fields: Sequence[str]) -> list[float]:
@@ -240,13 +202,13 @@ def keep_existing(
     ``lines``: where each image is announced. Folders are listed once, which is much
     faster than asking for each of 200,000 files.
     """
-    listed: dict[Path, set[str]] = {}
+    listed: dict[str, set[str]] = {}
     kept, missing = [], []
     for number, path in enumerate(paths):
-        if path.parent not in listed:
-            there = path.parent.is_dir()
-            listed[path.parent] = set(os.listdir(path.parent)) if there else set()
-        found = path.name in listed[path.parent]
+        folder, name = os.path.split(path)
+        if folder not in listed:
+            listed[folder] = {*os.listdir(folder)} if os.path.isdir(folder) else set()
+        found = name in listed[folder]
         (kept if found else missing).append(number)
     if missing:
         complain(
@@ -266,6 +228,3 @@ def complain(faults: Sequence[str], partial: bool) -> None:
     warnings.warn(
         f"left out: {len(faults)} incomplete; the first is {faults[0]}", stacklevel=3
     )
-
-
-Reader = Callable[..., object]

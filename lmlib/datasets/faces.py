@@ -8,7 +8,6 @@ the image, or the 68 of iBUG. All readers take a ``split``, the ``size`` of the 
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from lmlib.datasets import (
@@ -24,7 +23,7 @@ from lmlib.datasets import (
     read_table,
 )
 from lmlib.datasets.images import ImageSet, square
-from lmlib.datasets.photos import SUFFIXES, Box
+from lmlib.datasets.photos import SUFFIXES, Box, read_photo
 
 MTFL_LISTS = {"train": "training.txt", "test": "testing.txt"}
 MTFL_LABELS = {"gender": "12", "smile": "12", "glasses": "12", "pose": "12345"}
@@ -46,9 +45,9 @@ CELEBA_LAST = {"train": 162_770, "val": 182_637, "test": 202_599}
 def face_boxes(points: Tensor) -> Tensor:
     """Square boxes ``(N, 4)`` around five points ``(N, 5, 2)`` of faces.
 
-    Faces then lie as in the square crop of CelebA: with s the root of the mean squared
-    distance of the points from their mean, the side is 5.58 s and the centre .16 s
-    above that mean.
+    With s the root of the mean squared distance of the points from their mean, the side
+    is 5.58 s and the centre .16 s above that mean: on average columns 21 to 157 and
+    rows 60 to 196 of CelebA's 178 x 218 pixels, the face and little else.
     """
     mean = points.mean(1)
     spread = (points - mean[:, None]).square().sum(-1).mean(-1).sqrt()
@@ -317,7 +316,7 @@ def _celeba_partition(folder: Path, rows: dict) -> dict[str, str]:
             part[fields[0]] = [*CELEBA_LAST][code]
     for name, (line, _) in rows.items():
         if name not in part:
-            number = Path(name).stem
+            number = name.split(".")[0]
             if path.is_file() or not number.isdecimal():
                 raise malformed(line, f"{name} is in no split: {path} does not name it")
             part[name] = next(
@@ -331,7 +330,7 @@ def _celeba_attributes(path: Path, names: list[str]) -> Tensor:
     for line, (name, *codes) in read_table(path, 41):
         if not {*codes} <= {"1", "-1"}:
             raise malformed(line, "expected 40 attributes, each 1 or -1")
-        rows[name] = bytes(code == "1" for code in codes)
+        rows[name] = bytes([code == "1" for code in codes])
     missing = [name for name in names if name not in rows]
     if missing:
         raise ValueError(f"{path}: has no line for {missing[0]}")
@@ -348,13 +347,13 @@ def _celeba_set(
     gray: bool,
     partial: bool,
 ) -> ImageSet:
-    paths = [folder / "Img" / "img_align_celeba" / name for name in names]
+    images = folder / "Img" / "img_align_celeba"
+    paths = [images / name for name in names]
     kept = keep_existing(paths, [rows[name][0] for name in names], partial)
     paths, names = [paths[i] for i in kept], [names[i] for i in kept]
     points = torch.tensor([rows[name][1] for name in names]).view(-1, 5, 2)
     # All aligned images are alike, so the first tells the scale.
-    with Image.open(paths[0]) as image:
-        width, height = image.size
+    width, height = read_photo(paths[0]).size
     if abs(width * CELEBA_SIZE[1] - height * CELEBA_SIZE[0]) > max(CELEBA_SIZE):
         raise ValueError(
             f"{paths[0]}: {width} x {height} pixels: aligned images of CelebA are "

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from lmlib.datasets import find_folder
+from lmlib.datasets import Size, find_folder, locate
 from lmlib.samples import Batch, as_tensor
 
 FILES = {
@@ -55,11 +56,16 @@ def read_idx(path: Path) -> np.ndarray:
 class Idx:
     """Digits (or clothes) with their class: ``image (B, 1, 28, 28)``, ``label (B,)``.
 
-    ``split`` is "train" or "test"; images are numbered as in the file.
+    ``split`` is "train" or "test"; images are numbered as in the file. With ``size``
+    they are made that large, height and width, bilinearly.
     """
 
     def __init__(
-        self, split: str = "train", name: str = "mnist", folder: Path | None = None
+        self,
+        split: str = "train",
+        name: str = "mnist",
+        folder: Path | None = None,
+        size: Size | None = None,
     ):
         if split not in FILES:
             raise ValueError(f"split must be one of {[*FILES]}, got {split!r}")
@@ -72,6 +78,9 @@ class Idx:
                 f"{self.folder}: expected images (N, H, W) and as many labels (N,), "
                 f"got {images.shape} and {labels.shape}"
             )
+        self.size = (size, size) if isinstance(size, int) else size
+        if self.size and min(self.size) < 1:
+            raise ValueError(f"images must have at least one pixel, got {self.size}")
         # Bytes, a quarter of the floats' memory: 47 MB for all of MNIST.
         self.images, self.labels = torch.tensor(images), torch.tensor(labels).long()
 
@@ -84,8 +93,50 @@ class Idx:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def indices(self) -> range:
+        """All image numbers."""
+        return range(len(self))
+
     def batch(self, indices: range | Tensor, device=None) -> Batch:
         index = torch.as_tensor(as_tensor(indices))
         image = self.images[index].unsqueeze(1).to(device).float() / 255
+        if self.size and self.size != image.shape[-2:]:
+            image = F.interpolate(
+                image, self.size, mode="bilinear", align_corners=False, antialias=True
+            )
         label = self.labels[index].to(device)
         return {"image": image, "label": label, "index": index.to(device)}
+
+
+def mnist(folder: Path | None, split: str = "train", size: Size = 28, **options) -> Idx:
+    """MNIST: 60,000 digits to train on, 10,000 to test, one channel.
+
+    ``crop`` may be "centre", "pad" or "squash", which are one for square images;
+    ``gray`` and ``partial`` change nothing.
+    """
+    return _read("mnist", folder, split, size, **options)
+
+
+def fashion_mnist(
+    folder: Path | None, split: str = "train", size: Size = 28, **options
+) -> Idx:
+    """Fashion-MNIST: clothes in the files and numbers of MNIST."""
+    return _read("fashion-mnist", folder, split, size, **options)
+
+
+def _read(
+    name: str,
+    folder: Path | None,
+    split: str,
+    size: Size,
+    crop: str = "centre",
+    gray: bool = True,
+    partial: bool = False,
+) -> Idx:
+    if crop not in ("centre", "pad", "squash"):
+        raise ValueError(f"{name} is read whole, so crop cannot be {crop!r}")
+    files = [file for pair in FILES.values() for file in pair]
+    markers = [f"{file}{end}" for file in files[::2] for end in ("", ".gz")]
+    layout = f"{', '.join(files)}, plain or .gz"
+    return Idx(split, name, locate(folder, PLACES[name], markers, layout), size)
