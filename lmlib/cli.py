@@ -58,6 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     about = "only settings that match, such as '*@5' (may be given several times)"
     add.add_argument("--only", action="append", metavar="PATTERN", help=about)
     add.add_argument("--budget", choices=BUDGETS, help="instead of LMLIB_BUDGET")
+    about = "train up to N networks of one shape at once, which fills a GPU (Seq-MT)"
+    add.add_argument("--stack", type=_count, default=1, metavar="N", help=about)
     add.set_defaults(function=_reproduce)
 
     add = commands.add_parser("claims", help="the papers' claims, judged from the rows")
@@ -138,7 +140,8 @@ def _own_images(commands) -> None:
     add.add_argument("--out", type=Path, required=True, metavar="CSV", help=about)
     about = "folder for photographs with the points drawn on them"
     add.add_argument("--overlay", type=Path, metavar="FOLDER", help=about)
-    about = f"{CROPS} (default: that of the training, or centre)"
+    about = f"{CROPS}, or face: the largest face, face*1.3: with more around it "
+    about += "(default: that of the training, or centre)"
     add.add_argument("--crop", help=about)
     add.add_argument("--batch", type=_count, default=32, help="photographs at a time")
     about = "exit status 1 if any photograph was skipped"
@@ -203,6 +206,11 @@ def _reproduce(arguments) -> int:
                 f"they are {', '.join(names)}"
             )
         runs = chosen
+    together = tables[arguments.table].together
+    if arguments.stack > 1:
+        if together is None:
+            raise ValueError(f"the networks of {arguments.table} cannot be stacked")
+        together(missing_runs(runs), arguments.stack)
     rows = run_missing(runs)
     for row in rows:
         where = f"{row.experiment}/{row.setting} seed {row.seed}"
@@ -297,8 +305,8 @@ def _evaluate(arguments) -> int:
 
 
 def _predict(arguments) -> int:
-    from lmlib.predict import default_crop, find_photos, predict
-    from lmlib.recipes import load, read_crop
+    from lmlib.predict import crop_of, default_crop, find_photos, predict
+    from lmlib.recipes import load
 
     found, metadata = load(arguments.checkpoint, arguments.device)
     names = find_photos(arguments.images, arguments.overlay)
@@ -307,7 +315,7 @@ def _predict(arguments) -> int:
         names,
         arguments.out,
         arguments.overlay,
-        read_crop(arguments.crop or default_crop(metadata)),
+        crop_of(arguments.crop or default_crop(metadata)),
         arguments.batch,
     )
     print(f"{arguments.out}: {len(names) - len(skipped)} photographs")

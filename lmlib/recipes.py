@@ -24,12 +24,11 @@ from pathlib import Path
 from typing import get_args, get_origin, get_type_hints
 
 import torch
-import torch.nn.functional as F
-from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from lmlib.datasets import open_data
+from lmlib.datasets.images import to_gray
 from lmlib.evaluation import (
     LandmarkRegression,
     nme,
@@ -37,8 +36,7 @@ from lmlib.evaluation import (
     point_errors,
 )
 from lmlib.geometry import seqmt_affine
-from lmlib.heatmaps import soft_argmax
-from lmlib.methods.dve import Dve, DveConfig, VirtualPoints
+from lmlib.methods.dve import Dve, DveConfig, cluster, virtual_points
 from lmlib.methods.lmdis import Lmdis, LmdisConfig
 from lmlib.methods.seqmt import SeqMt, SeqMtConfig
 from lmlib.results import environment
@@ -240,8 +238,7 @@ class Images:
 def with_channels(images: Tensor, channels: int) -> Tensor:
     """Colours to grey ``(B, 1, H, W)``, or grey to three equal colours."""
     if images.shape[1] == 3 and channels == 1:
-        weights = images.new_tensor((0.299, 0.587, 0.114))  # ITU-R 601
-        return (images * weights.view(3, 1, 1)).sum(1, keepdim=True)
+        return to_gray(images)
     if images.shape[1] == 1:
         return images.expand(-1, channels, -1, -1)
     return images
@@ -326,25 +323,6 @@ class Landmarker(nn.Module):
         few = {"ridge": 0.1} if self.centres is not None else {"bias": False}
         fitted = LandmarkRegression(**few).fit(points, truth / self.zoom, visible)
         self._keep(fitted.weight, fitted.offset)
-
-
-def cluster(descriptors: Tensor) -> Tensor:
-    """Directions of ``CLUSTERS`` kinds of descriptors ``(B, C, h, w)``: ``(50, C)``."""
-    vectors = F.normalize(descriptors.permute(0, 2, 3, 1).flatten(0, 2), dim=1)
-    vectors = vectors[:: max(1, len(vectors) // 10_000)].cpu().numpy()
-    if len(vectors) < CLUSTERS:
-        raise ValueError(
-            f"{len(vectors)} descriptors are too few for {CLUSTERS} clusters"
-        )
-    model = MiniBatchKMeans(CLUSTERS, random_state=0, n_init=1, batch_size=2048)
-    return F.normalize(torch.from_numpy(model.fit(vectors).cluster_centers_), dim=1)
-
-
-def virtual_points(descriptors: Tensor, centres: Tensor) -> Tensor:
-    """Where each kind of descriptor is: ``(B, C, h, w)`` to ``(B, 50, 2)``."""
-    vectors = F.normalize(descriptors, dim=1)
-    maps = torch.einsum("pc,bchw->bphw", centres, vectors)
-    return soft_argmax(maps, VirtualPoints.beta)
 
 
 def load(path: str | Path, device=None) -> tuple[Landmarker, dict]:
@@ -449,7 +427,9 @@ def train(
                 method.descriptors(method.crop(data.batch(part, device)["image"]))
                 for part in some.split(CHUNK)
             ]
-        found.centres.copy_(cluster(torch.cat(parts)))
+        vectors = torch.cat(parts).permute(0, 2, 3, 1).flatten(0, 2)
+        few = vectors[:: max(1, len(vectors) // 10_000)]
+        found.centres.copy_(cluster(few, CLUSTERS))
     metadata = {
         "settings": wanted,
         "changes": changes,

@@ -12,6 +12,7 @@ import gc
 import json
 import math
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -310,7 +311,8 @@ def load_checkpoint(path: str | Path, method: nn.Module) -> dict:
 def _write(path: Path, tensors: dict[str, Tensor], metadata: dict) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Not the file's own name, which may be as long as names can be.
+    temporary = path.with_name(f".lmlib-{os.getpid()}-{threading.get_ident()}.tmp")
     text = json.dumps({"format": FORMAT, **metadata}, default=str)
     try:
         save_file(tensors, temporary, {"lmlib": text})

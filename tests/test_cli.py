@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -60,6 +61,20 @@ def run(*arguments):
 
 
 # --- reproduce ------------------------------------------------------------------------
+
+
+def test_missing_runs_are_trained_together_first(course):
+    told = []
+    table = course.tables["toy-1"]
+
+    def together(runs, count):
+        told.append((len(runs), count))
+
+    course.tables["toy-1"] = replace(table, together=together)
+    assert run("reproduce", "toy-1", "--seeds", "1", "--stack", "8") == 0
+    assert run("reproduce", "toy-1", "--stack", "8") == 0
+    assert run("reproduce", "toy-1") == 0
+    assert told == [(2, 8), (2, 8)]
 
 
 def test_reproduce_writes_rows_once_and_lists_progress(course, capsys):
@@ -178,9 +193,10 @@ def test_claims_check_fails_until_written(course, capsys):
     [
         ([], "required: COMMAND"),
         (["reprduce"], "invalid choice: 'reprduce'"),
-        (["train"], "invalid choice: 'train'"),
+        (["train"], "required: METHOD"),
         (["reproduce"], "lmlib reproduce --list"),
         (["reproduce", "toy-9"], "no table 'toy-9'; choose from toy-1"),
+        (["reproduce", "toy-1", "--stack", "8"], "toy-1 cannot be stacked"),
         (["reproduce", "toy-1", "--seeds", "0,x"], "whole numbers like 0,1,2"),
         (
             ["reproduce", "toy-1", "--seeds", "7"],

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.data
 import torch
 from PIL import Image
 from torch import nn
@@ -19,7 +20,14 @@ from lmlib.datasets import open_data
 from lmlib.datasets.images import folder
 from lmlib.evaluation import nme
 from lmlib.methods.dve import Dve, DveConfig
-from lmlib.predict import default_crop, find_photos, overlay_name, predict
+from lmlib.predict import (
+    LargestFace,
+    crop_of,
+    default_crop,
+    find_photos,
+    overlay_name,
+    predict,
+)
 from lmlib.recipes import Images, Settings, configure, load, read_range, with_channels
 from lmlib.training import load_checkpoint, read_metadata, save_checkpoint, shipped
 
@@ -556,6 +564,44 @@ def test_predicted_places_are_right_for_every_crop(tmp_path, crop):
     # (x, y) of the file is (height - 1 - y, x) upright
     assert places[3][:2] == pytest.approx((3199 - 1500, 1100), abs=15)
     assert places[3][2:] == ("3200", "2400")
+
+
+class Middle(Brightest):
+    """Its landmark is the middle of what it sees."""
+
+    def landmarks(self, images):
+        return torch.zeros(len(images), 1, 2)
+
+
+@pytest.mark.parametrize("times, shift", [(1, 0), (4, 300)])
+def test_the_largest_face_is_found_and_looked_at(tmp_path, times, shift, capsys):
+    astronaut = Image.fromarray(skimage.data.astronaut())
+    photo = Image.new("RGB", (512 * times + shift,) * 2, "gray")
+    photo.paste(astronaut.resize((512 * times,) * 2), (shift, shift))
+    names = [str(tmp_path / name) for name in ("astronaut.jpg", "cat.jpg")]
+    photo.save(names[0], quality=90)
+    Image.fromarray(skimage.data.chelsea()).save(names[1])
+    out = tmp_path / "p.csv"
+    skipped = predict(Middle(), names, out, crop=LargestFace(1.2), progress=False)
+    assert skipped == [f"{names[1]}: no upright face seen from the front"]
+    (row,) = rows_of(out)
+    place = float(row["x"]), float(row["y"])
+    nose = 227 * times + shift, 118 * times + shift  # seen by eye
+    assert place == pytest.approx(nose, abs=16 * times)
+
+
+def test_crops_by_name():
+    assert crop_of("face") == LargestFace(1.0)
+    assert crop_of("face*1.3") == LargestFace(1.3)
+    assert crop_of("pad") == "pad" and crop_of("0,0,0.5,1") == (0, 0, 0.5, 1)
+    for text in ("face*", "face*-1", "face*wide"):
+        with pytest.raises(ValueError, match=r"face\*NUMBER"):
+            crop_of(text)
+    one, two = LargestFace(), LargestFace(2.0)
+    photo = Image.fromarray(skimage.data.astronaut())
+    a, b = (torch.tensor(crop.box(photo, "a")) for crop in (one, two))
+    torch.testing.assert_close(a[:2] + a[2:], b[:2] + b[2:])
+    torch.testing.assert_close(b[2:] - b[:2], 2 * (a[2:] - a[:2]))
 
 
 def test_gray_networks_see_gray(tmp_path):

@@ -1,5 +1,8 @@
 """Image files of every kind become upright RGB; damaged ones say why they cannot."""
 
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -65,6 +68,31 @@ def test_exif_turned_images_come_upright(tmp_path, corners, orientation, ending)
     for row, column in ((4, 6), (4, 22), (15, 6), (15, 22)):
         near = np.abs(found[row, column].astype(int) - corners[row, column])
         assert near.max() < 12, (row, column)
+
+
+def test_annotated_images_stay_as_they_are_stored(tmp_path, corners):
+    """Annotations of data sets are in the pixels of the file."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "annotated.png"
+    Image.fromarray(corners).save(path, exif=exif)
+    size = corners.shape[:2]
+    points = torch.zeros(1, 1, 2)
+    stored = ImageSet([path], size, crop="squash", landmarks=points).batch([0])
+    bare = ImageSet([path], size[::-1], crop="squash").batch([0])["image"]
+    expected = torch.from_numpy(corners).permute(2, 0, 1)[None].float() / 255
+    torch.testing.assert_close(stored["image"], expected, atol=1e-6, rtol=0)
+    turned = expected.rot90(-1, (2, 3))
+    torch.testing.assert_close(bare, turned, atol=1e-6, rtol=0)
+
+
+def test_reading_leaves_other_warnings_alone(tmp_path, corners):
+    path = tmp_path / "a.png"
+    Image.fromarray(corners).save(path)
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(read_photo, [path] * 400))
+    assert warnings.filters == before
 
 
 @pytest.mark.parametrize("ending", ["jpg", "tif"])

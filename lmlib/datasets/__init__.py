@@ -70,8 +70,6 @@ def open_data(source: str, split: str = "train", size: Size = 100, **options):
     reader = getattr(importlib.import_module(f"lmlib.datasets.{module}"), function)
     if name == "folder" and not path:
         raise ValueError("a folder of images needs its path: folder:path/to/images")
-    if name == "folder":
-        options.pop("partial", None)  # nothing is annotated, so nothing is missing
     return reader(Path(path).expanduser() if path else None, split, size, **options)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 import lmlib.scenes
 from lmlib.datasets import SCENES, Size
+from lmlib.datasets.images import to_gray
 from lmlib.datasets.photos import Box, cut, frame
 from lmlib.samples import Batch, as_tensor
 
@@ -52,7 +53,7 @@ class Arrays:
             photo = Image.fromarray(self.pixels[i]).convert("RGB")
             parts.append(cut(photo, frame(photo.size, self.crop), self.size))
         image = torch.from_numpy(np.stack(parts)).to(device).float() / 255
-        batch = {"image": _gray(image) if self.gray else image, "index": index}
+        batch = {"image": to_gray(image) if self.gray else image, "index": index}
         batch |= {name: value[index] for name, value in self.labels.items()}
         return {name: value.to(device) for name, value in batch.items()}
 
@@ -99,7 +100,7 @@ class Drawn:
         index = _numbers(indices, len(self))
         batch = self.scene.batch(index + self.drawn.start, device)
         if self.gray and batch["image"].shape[1] == 3:
-            batch["image"] = _gray(batch["image"])
+            batch["image"] = to_gray(batch["image"])
         return {**batch, "index": index.to(batch["image"].device)}
 
 
@@ -204,8 +205,3 @@ def _numbers(indices: range | Tensor, count: int) -> Tensor:
     if ((index < 0) | (index >= count)).any():
         raise IndexError(f"the images are numbered 0 to {count - 1}")
     return index
-
-
-def _gray(image: Tensor) -> Tensor:
-    weights = image.new_tensor((0.299, 0.587, 0.114))  # ITU-R 601, as in ImageSet
-    return (image * weights.view(3, 1, 1)).sum(1, keepdim=True)

@@ -7,7 +7,6 @@ a whole.
 """
 
 import os
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -21,7 +20,7 @@ from lmlib.samples import Batch, as_tensor
 
 
 @cache
-def _workers() -> ThreadPoolExecutor:
+def workers() -> ThreadPoolExecutor:
     # Pillow decodes without holding Python's lock, so threads are enough.
     return ThreadPoolExecutor(min(16, os.cpu_count() or 1), "decode")
 
@@ -106,9 +105,11 @@ class ImageSet:
 
     def load(self, index: int) -> tuple[np.ndarray, Box]:
         """One image ``(3, H, W)`` in bytes and the box it shows, in pixels."""
-        # A JPEG decoded small would not be in the pixels of its boxes.
-        small = 2 * max(self.size) if self.boxes is None and not self._points else None
-        photo = read_photo(self.paths[index], small)
+        # A JPEG decoded small would not be in the pixels of its boxes, nor would one
+        # turned upright: annotations are of the pixels as stored.
+        annotated = self.boxes is not None or self._points
+        small = None if annotated else 2 * max(self.size)
+        photo = read_photo(self.paths[index], small, turn=not annotated)
         if self.boxes is None:
             box = frame(photo.size, self.crop)
         else:
@@ -123,7 +124,7 @@ class ImageSet:
         """Begin to decode images that will be asked for next."""
         for index in as_tensor(indices).tolist():
             if index not in self._ahead:
-                self._ahead[index] = _workers().submit(self.load, index)
+                self._ahead[index] = workers().submit(self.load, index)
 
     def batch(self, indices: range | Tensor, device=None) -> Batch:
         """The images of these numbers; IndexError for a number that none has."""
@@ -136,10 +137,7 @@ class ImageSet:
         parts = [loaded[i].result() for i in index.tolist()]
         image = torch.from_numpy(np.stack([pixels for pixels, _ in parts]))
         image = image.to(device).float() / 255
-        if self.gray:  # ITU-R 601, as everywhere
-            weights = image.new_tensor((0.299, 0.587, 0.114))
-            image = (image * weights.view(3, 1, 1)).sum(1, keepdim=True)
-        batch = {"image": image, "index": index}
+        batch = {"image": to_gray(image) if self.gray else image, "index": index}
         batch |= {name: value[index] for name, value in self.labels.items()}
         if self._points:
             boxes = torch.tensor([box for _, box in parts])
@@ -149,6 +147,12 @@ class ImageSet:
                 seen = seen & (points.abs() <= 1).all(-1)
             batch |= {"landmarks": points, "visible": seen}
         return {name: value.to(device) for name, value in batch.items()}
+
+
+def to_gray(images: Tensor) -> Tensor:
+    """``(B, 3, H, W)`` to ``(B, 1, H, W)``, weighted as in ITU-R 601."""
+    weights = images.new_tensor((0.299, 0.587, 0.114))
+    return (images * weights.view(3, 1, 1)).sum(1, keepdim=True)
 
 
 def in_box(points: Tensor, boxes: Tensor) -> Tensor:
@@ -200,14 +204,13 @@ def folder(
     *,
     crop: str | Box = "centre",
     gray: bool = False,
+    partial: bool = False,
 ) -> ImageSet:
     """Any folder of images, subfolders included, without annotation.
 
-    There is one split: all images are for training.
+    There is one split: all images are for training. Nothing is annotated, so
+    ``partial`` changes nothing.
     """
     if split != "train":
         raise ValueError(f"a folder of images has one split, 'train', not {split!r}")
     return ImageSet(image_files(folder), size, crop=crop, gray=gray)
-
-
-Reader = Callable[..., ImageSet]

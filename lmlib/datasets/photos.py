@@ -16,16 +16,24 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm")
 LARGEST = 200_000_000  # pixels; decoded, that is .6 GB
 
+# Of large images, where LARGEST decides, and of odd tags. Once and for all: several
+# threads read at a time, and filters are the whole process's.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", module="PIL")
+
 
 class UnreadableImage(ValueError):
     """A file that is no image, or not a whole one; the message names it and why."""
 
 
-def read_photo(path: str | Path, needed: int | None = None) -> Image.Image:
+def read_photo(
+    path: str | Path, needed: int | None = None, turn: bool = True
+) -> Image.Image:
     """An upright RGB image; transparent parts lie on white.
 
     ``needed``: a JPEG may be decoded at a fraction of its size while its shorter side
-    keeps that many pixels, which is several times faster for camera files.
+    keeps that many pixels, which is several times faster for camera files. ``turn``
+    as False leaves the image as it is stored, whatever its EXIF tag says.
 
     Raises:
         UnreadableImage: missing, empty, not an image, truncated or enormous.
@@ -34,21 +42,18 @@ def read_photo(path: str | Path, needed: int | None = None) -> Image.Image:
     try:
         if path.stat().st_size == 0:
             raise UnreadableImage(f"{path}: the file is empty (0 bytes)")
-        with warnings.catch_warnings():
-            # Of large images, and of odd tags: LARGEST decides, and the pixels count.
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                width, height = image.size
-                if width * height > LARGEST:
-                    raise UnreadableImage(
-                        f"{path}: {width} x {height} pixels are more than {LARGEST}"
-                    )
-                if needed and image.format == "JPEG":
-                    share = needed / min(width, height)
-                    aim = math.ceil(width * share), math.ceil(height * share)
-                    image.draft("RGB", aim)
-                image.load()
-                return _as_rgb(ImageOps.exif_transpose(image))
+        with Image.open(path) as image:
+            width, height = image.size
+            if width * height > LARGEST:
+                raise UnreadableImage(
+                    f"{path}: {width} x {height} pixels are more than {LARGEST}"
+                )
+            if needed and image.format == "JPEG":
+                share = needed / min(width, height)
+                aim = math.ceil(width * share), math.ceil(height * share)
+                image.draft("RGB", aim)
+            image.load()
+            return _as_rgb(ImageOps.exif_transpose(image) if turn else image)
     except UnreadableImage:
         raise
     except UnidentifiedImageError:

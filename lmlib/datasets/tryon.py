@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from lmlib.datasets import Line, Size, keep_existing, locate, malformed, read_lines
-from lmlib.datasets.images import _workers, image_files, in_box
+from lmlib.datasets.images import image_files, in_box, to_gray, workers
 from lmlib.datasets.photos import Box, UnreadableImage, cut, frame, read_photo
 from lmlib.samples import Batch, as_tensor
 
@@ -111,7 +111,7 @@ class Pairs:
         """Begin to decode pairs that will be asked for next."""
         for index in as_tensor(indices).tolist():
             if index not in self._ahead:
-                self._ahead[index] = _workers().submit(self.load, index)
+                self._ahead[index] = workers().submit(self.load, index)
 
     def batch(self, indices: range | Tensor, device=None) -> Batch:
         """The pairs of these numbers; IndexError for a number that none has."""
@@ -130,9 +130,7 @@ class Pairs:
             if name in raw:
                 batch[name] = raw[name].to(device).float() / 255
                 if self.gray and name != "cloth_mask":
-                    weights = batch[name].new_tensor((0.299, 0.587, 0.114))
-                    weighted = batch[name] * weights.view(3, 1, 1)
-                    batch[name] = weighted.sum(1, keepdim=True)
+                    batch[name] = to_gray(batch[name])
         if "parse" in raw:
             batch["parse"] = raw["parse"].long()
         if "pose" in raw:

@@ -39,7 +39,6 @@ BROKEN = {
     "untrained": "random weights",
 }
 LABELS = (1, 5, 10, 20)  # of table 5, and all
-CLUSTERS = 50  # virtual points
 DRAWS = 3  # labelled subsets of each size that are averaged
 
 
@@ -452,33 +451,25 @@ def mildly_warped(config, images, points, seed: int):
 
 
 def cluster(method, images):
-    """Directions of ``CLUSTERS`` kinds of descriptors, ``(50, C)``; sees no label."""
+    """Directions of 50 kinds of descriptors of these images, ``(50, C)``."""
     import torch
-    from sklearn.cluster import MiniBatchKMeans
+
+    from lmlib.methods import dve
 
     with torch.no_grad():
         vectors = method.descriptors(images[:100]).permute(0, 2, 3, 1).flatten(0, 2)
-    vectors = torch.nn.functional.normalize(vectors[::7], dim=1)
-    model = MiniBatchKMeans(CLUSTERS, random_state=0, n_init=1, batch_size=2048)
-    centres = model.fit(vectors.numpy()).cluster_centers_
-    return torch.nn.functional.normalize(torch.from_numpy(centres), dim=1)
+    return dve.cluster(vectors[::7])
 
 
 def virtual_points(method, centres, images):
-    """Where each kind of descriptor is: ``(B, 50, 2)``."""
+    """Where each kind of descriptor is in images: ``(B, 50, 2)``."""
     import torch
-    import torch.nn.functional as F
 
-    from lmlib.heatmaps import soft_argmax
-    from lmlib.methods.dve import VirtualPoints
+    from lmlib.methods import dve
 
-    points = []
     with torch.no_grad():
-        for part in images.split(50):
-            vectors = F.normalize(method.descriptors(part), dim=1)
-            maps = torch.einsum("pc,bchw->bphw", centres, vectors)
-            points.append(soft_argmax(maps, VirtualPoints.beta))
-    return torch.cat(points)
+        parts = (method.descriptors(part) for part in images.split(50))
+        return torch.cat([dve.virtual_points(part, centres) for part in parts])
 
 
 def regression(points, landmarks):

@@ -35,6 +35,7 @@ from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
+from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor, nn
 
 from lmlib.geometry import dve_warp_pair, pixel_grid, to_pixels
@@ -532,6 +533,27 @@ COLOUR_SPREAD = (0.2175, 0.0188, 0.0045)
 
 
 # --- from descriptors to landmarks ----------------------------------------------------
+
+
+def cluster(vectors: Tensor, count: int = 50) -> Tensor:
+    """Directions of ``count`` kinds of descriptors ``(N, C)``: ``(count, C)``, by
+    k-means. It sees no label, and takes seconds in place of a gradient descent.
+
+    Raises:
+        ValueError: fewer descriptors than kinds.
+    """
+    if len(vectors) < count:
+        raise ValueError(f"{len(vectors)} descriptors are too few for {count} clusters")
+    vectors = F.normalize(vectors, dim=1).cpu().numpy()
+    model = MiniBatchKMeans(count, random_state=0, n_init=1, batch_size=2048)
+    return F.normalize(torch.from_numpy(model.fit(vectors).cluster_centers_), dim=1)
+
+
+def virtual_points(descriptors: Tensor, centres: Tensor) -> Tensor:
+    """Where each kind of descriptor is: ``(B, C, h, w)`` to ``(B, count, 2)``."""
+    vectors = F.normalize(descriptors, dim=1)
+    maps = torch.einsum("pc,bchw->bphw", centres, vectors)
+    return soft_argmax(maps, VirtualPoints.beta)
 
 
 class VirtualPoints(nn.Module):
