@@ -1,7 +1,11 @@
 """What the README promises is true today."""
 
 import re
+import shlex
 from pathlib import Path
+
+from lmlib import cli
+from lmlib.predict import crop_of
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -14,6 +18,16 @@ def test_the_python_example_runs():
     exec(code.replace("steps=300", "steps=2"), names)
     assert names["points"].shape == (5, 2, 2)
     assert names["points"].abs().max() <= 1
+
+
+def test_the_commands_are_ones_that_lmlib_takes():
+    blocks = re.findall(r"```\n(.*?)```", README, re.DOTALL)
+    lines = [x for block in blocks for x in block.splitlines() if x[:6] == "lmlib "]
+    assert [line.split()[1] for line in lines] == ["train", "evaluate", "predict"]
+    for line in lines:  # a wrong one would exit
+        cli._parser().parse_args(shlex.split(line)[1:])
+    crop = re.search(r"--crop (face\S*)", README)[1]
+    assert crop_of(crop).margin > 1
 
 
 def test_every_linked_file_exists():
@@ -32,4 +46,4 @@ def test_every_make_target_named_exists():
 
 def test_no_placeholder_is_left():
     words = set(re.findall(r"\b[A-Z]+[A-Z0-9]*_[A-Z0-9_]+\b", README))
-    assert words <= {"LMLIB_BUDGET", "TORCH_INDEX"}
+    assert words <= {"LMLIB_BUDGET", "LMLIB_DATA", "TORCH_INDEX"}
