@@ -7,6 +7,7 @@ a whole.
 """
 
 import os
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,29 @@ from lmlib.samples import Batch, as_tensor
 def workers() -> ThreadPoolExecutor:
     # Pillow decodes without holding Python's lock, so threads are enough.
     return ThreadPoolExecutor(min(16, os.cpu_count() or 1), "decode")
+
+
+class Ahead:
+    """What ``load(number)`` gives, by threads, begun before it is asked for."""
+
+    def __init__(self, load: Callable, count: int):
+        self.load, self.count = load, count
+        self.begun: dict[int, Future] = {}
+
+    def begin(self, indices: range | Tensor) -> None:
+        """Start on images that will be asked for next."""
+        for index in as_tensor(indices).tolist():
+            if index not in self.begun:
+                self.begun[index] = workers().submit(self.load, index)
+
+    def take(self, indices: range | Tensor) -> tuple[Tensor, list]:
+        """The numbers as a tensor and what was loaded; IndexError for one too large."""
+        index = torch.as_tensor(as_tensor(indices)).cpu()
+        if ((index < 0) | (index >= self.count)).any():
+            raise IndexError(f"the images are numbered 0 to {self.count - 1}")
+        self.begin(index)
+        loaded = {i: self.begun.pop(i) for i in index.unique().tolist()}
+        return index, [loaded[i].result() for i in index.tolist()]
 
 
 class ImageSet:
@@ -74,7 +98,7 @@ class ImageSet:
         for name, value in {**tensors, **self.labels}.items():
             if value is not None and len(value) != len(paths):
                 raise ValueError(f"{len(paths)} images, but {len(value)} {name}")
-        self._ahead: dict[int, Future] = {}
+        self._ahead = Ahead(self.load, len(self))
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -122,19 +146,11 @@ class ImageSet:
 
     def prefetch(self, indices: range | Tensor) -> None:
         """Begin to decode images that will be asked for next."""
-        for index in as_tensor(indices).tolist():
-            if index not in self._ahead:
-                self._ahead[index] = workers().submit(self.load, index)
+        self._ahead.begin(indices)
 
     def batch(self, indices: range | Tensor, device=None) -> Batch:
         """The images of these numbers; IndexError for a number that none has."""
-        index = torch.as_tensor(as_tensor(indices)).cpu()
-        if ((index < 0) | (index >= len(self))).any():
-            raise IndexError(f"the images are numbered 0 to {len(self) - 1}")
-        self.prefetch(index)
-        waiting = [self._ahead.pop(i) for i in index.unique().tolist()]
-        loaded = dict(zip(index.unique().tolist(), waiting, strict=True))
-        parts = [loaded[i].result() for i in index.tolist()]
+        index, parts = self._ahead.take(indices)
         image = torch.from_numpy(np.stack([pixels for pixels, _ in parts]))
         image = image.to(device).float() / 255
         batch = {"image": to_gray(image) if self.gray else image, "index": index}

@@ -3,7 +3,6 @@
 import json
 import warnings
 from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from lmlib.datasets import Line, Size, keep_existing, locate, malformed, read_lines
-from lmlib.datasets.images import image_files, in_box, to_gray, workers
+from lmlib.datasets.images import Ahead, image_files, in_box, to_gray
 from lmlib.datasets.photos import Box, UnreadableImage, cut, frame, read_photo
-from lmlib.samples import Batch, as_tensor
+from lmlib.samples import Batch
 
 # Where each part is: VITON in the layout of PF-AFN, whose test part has no more.
 VITON_PARTS = {
@@ -70,7 +69,7 @@ class Pairs:
         self.size = (size, size) if isinstance(size, int) else tuple(size)
         if min(self.size) < 1:
             raise ValueError(f"images must have at least one pixel, got {self.size}")
-        self._ahead: dict[int, Future] = {}
+        self._ahead = Ahead(self.load, len(self))
 
     def __len__(self) -> int:
         return len(self.files["image"])
@@ -109,18 +108,11 @@ class Pairs:
 
     def prefetch(self, indices: range | Tensor) -> None:
         """Begin to decode pairs that will be asked for next."""
-        for index in as_tensor(indices).tolist():
-            if index not in self._ahead:
-                self._ahead[index] = workers().submit(self.load, index)
+        self._ahead.begin(indices)
 
     def batch(self, indices: range | Tensor, device=None) -> Batch:
         """The pairs of these numbers; IndexError for a number that none has."""
-        index = torch.as_tensor(as_tensor(indices)).cpu()
-        if ((index < 0) | (index >= len(self))).any():
-            raise IndexError(f"the images are numbered 0 to {len(self) - 1}")
-        self.prefetch(index)
-        loaded = {i: self._ahead.pop(i) for i in index.unique().tolist()}
-        parts = [loaded[i].result() for i in index.tolist()]
+        index, parts = self._ahead.take(indices)
         raw = {
             name: torch.from_numpy(np.stack([part[name] for part in parts]))
             for name in parts[0]

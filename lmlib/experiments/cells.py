@@ -1,4 +1,8 @@
-"""What tables of cells share: their runs in order, and networks that ship."""
+"""What tables of cells share: their runs in order, and networks that ship.
+
+A problem has a ``name``, what it is ``about`` and its ``settings`` (setting -> number
+of seeds).
+"""
 
 from collections.abc import Iterator
 from functools import partial
@@ -32,6 +36,33 @@ def keep(problem, setting: str, seed: int, method, measured: dict, about: dict) 
         **about,
         **environment(),
     )
+
+
+def run(problem, setting: str, seed: int, train, measure, kept: dict) -> dict:
+    """Train and measure one cell: what its rows say.
+
+    ``train(problem, setting, seed)`` returns a network and what rows say of the
+    training; ``measure(network)`` its figures. Of seed 0, the settings named in
+    ``kept`` (by problem) ship with the course.
+    """
+    method, about = train(problem, setting, seed)
+    measured = measure(method)
+    if setting in kept.get(problem.name, ()) and seed == 0:
+        keep(problem, setting, seed, method, measured, about)
+    return measured | about
+
+
+def load(experiment: str, setting: str, build):
+    """The network of a cell that ships with the course, ready to use.
+
+    ``build(budget)`` makes it without its weights, as it was under that budget.
+    """
+    from lmlib.training import load_checkpoint, read_metadata
+
+    path = kept_file(experiment, setting)
+    method = build(read_metadata(path).get("budget", "class"))
+    load_checkpoint(path, method)
+    return method.eval()
 
 
 def runs(problem, run_cell, metrics) -> Iterator[Run]:

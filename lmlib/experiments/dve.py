@@ -23,7 +23,6 @@ from functools import cache, partial
 
 from lmlib.budget import budget, current_budget
 from lmlib.experiments import cells
-from lmlib.experiments.cells import keep, kept_file
 from lmlib.results import Run, Table, run_file
 
 CHANGES = {
@@ -207,23 +206,18 @@ def few_images(count: int, labels: int, draw: int):
 
 def run_cell(problem: Problem, setting: str, seed: int) -> dict:
     """Train and measure one cell; some networks of seed 0 ship with the course."""
-    method, about = train_cell(problem, setting, seed)
-    measured = problem.measure(method, Cell.read(setting))
-    if setting in KEPT.get(problem.name, ()) and seed == 0:
-        keep(problem, setting, seed, method, measured, about)
-    return measured | about
+    measured = partial(problem.measure, cell=Cell.read(setting))
+    return cells.run(problem, setting, seed, train_cell, measured, KEPT)
 
 
 def load_cell(experiment: str, setting: str):
     """The trained network of a cell that ships with the course, ready to use."""
     from lmlib.methods.dve import Dve
-    from lmlib.training import load_checkpoint, read_metadata
 
-    path = kept_file(experiment, setting)
-    made = read_metadata(path).get("budget", "class")  # whatever the budget is now
-    method = Dve(PROBLEMS[experiment].config(Cell.read(setting), made))
-    load_checkpoint(path, method)
-    return method.eval()
+    def build(budget):
+        return Dve(PROBLEMS[experiment].config(Cell.read(setting), budget))
+
+    return cells.load(experiment, setting, build)
 
 
 @cache

@@ -30,7 +30,6 @@ from functools import cache, partial
 
 from lmlib.budget import budget, current_budget
 from lmlib.experiments import cells
-from lmlib.experiments.cells import keep, kept_file
 from lmlib.results import Run, Table, run_file
 
 TERMS = ("reconstruction", "concentration", "separation", "equivariance")
@@ -237,23 +236,21 @@ def _drawn(name: str, size: int, indices: range, **options):
 
 def run_cell(problem: Problem, setting: str, seed: int) -> dict:
     """Train and measure one cell; some networks of seed 0 ship with the course."""
-    method, about = train_cell(problem, setting, seed)
-    measured = measure(problem, method, Cell.read(setting))
-    if setting in KEPT.get(problem.name, ()) and seed == 0:
-        keep(problem, setting, seed, method, measured, about)
-    return measured | about
+
+    def measured(method):
+        return measure(problem, method, Cell.read(setting))
+
+    return cells.run(problem, setting, seed, train_cell, measured, KEPT)
 
 
 def load_cell(experiment: str, setting: str):
     """The trained network of a cell that ships with the course, ready to use."""
     from lmlib.methods.lmdis import Lmdis
-    from lmlib.training import load_checkpoint, read_metadata
 
-    path = kept_file(experiment, setting)
-    made = read_metadata(path).get("budget", "class")  # whatever the budget is now
-    method = Lmdis(PROBLEMS[experiment].config(Cell.read(setting), made))
-    load_checkpoint(path, method)
-    return method.eval()
+    def build(budget):
+        return Lmdis(PROBLEMS[experiment].config(Cell.read(setting), budget))
+
+    return cells.load(experiment, setting, build)
 
 
 # --- the data sets --------------------------------------------------------------------

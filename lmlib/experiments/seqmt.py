@@ -24,7 +24,6 @@ from functools import cache, partial
 from lmlib.budget import budget, current_budget
 from lmlib.evaluation import match_landmarks
 from lmlib.experiments import cells
-from lmlib.experiments.cells import keep, kept_file
 from lmlib.results import Run, Table, run_file
 
 PERCENTS = (1, 5, 10, 20, 50, 100)  # and 0, for networks that learn from classes alone
@@ -312,11 +311,11 @@ def train_together(runs: list[Run], count: int) -> None:
 
 def run_cell(problem: Problem, setting: str, seed: int) -> dict:
     """Train and measure one cell; some networks of seed 0 ship with the course."""
-    method, about = train_cell(problem, setting, seed)
-    measured = measure(problem, method, Cell.read(setting))
-    if setting in KEPT.get(problem.name, ()) and seed == 0:
-        keep(problem, setting, seed, method, measured, about)
-    return measured | about
+
+    def measured(method):
+        return measure(problem, method, Cell.read(setting))
+
+    return cells.run(problem, setting, seed, train_cell, measured, KEPT)
 
 
 def measure(problem: Problem, method, cell: Cell) -> dict[str, float]:
@@ -421,11 +420,11 @@ def stored(problem: Problem, which: str, indices: range):
 
 def load_cell(experiment: str, setting: str):
     """The trained network of a cell that ships with the course, ready to use."""
-    from lmlib.training import load_checkpoint
 
-    method = network(PROBLEMS[experiment], Cell.read(setting))
-    load_checkpoint(kept_file(experiment, setting), method)
-    return method.eval()
+    def build(budget):
+        return network(PROBLEMS[experiment], Cell.read(setting))
+
+    return cells.load(experiment, setting, build)
 
 
 # --- the data sets --------------------------------------------------------------------
