@@ -626,7 +626,7 @@ PROBLEMS = {
                 for percent in (5, 100, 20, 10, 50)
                 for terms in ("L", "L+T")
             }
-            | {"RCN+(L,long)@100": 1},
+            | {"RCN+(L+T,inverse)@5": 1, "RCN+(L,long)@100": 1},
             rcn="rcn_plus",
             augment="300w",
             guess_hidden=True,
