@@ -48,6 +48,10 @@ def face_boxes(points: Tensor) -> Tensor:
     With s the root of the mean squared distance of the points from their mean, the side
     is 5.58 s and the centre .16 s above that mean: on average columns 21 to 157 and
     rows 60 to 196 of CelebA's 178 x 218 pixels, the face and little else.
+
+    Such boxes tell part of the answer: on LFW's part of MTFL, guessing the mean face in
+    them is wrong by 9.7 % of the eyes' distance, in one fixed box by 14.3 %. Compare
+    errors with those of the mean face in the same boxes.
     """
     mean = points.mean(1)
     spread = (points - mean[:, None]).square().sum(-1).mean(-1).sqrt()
