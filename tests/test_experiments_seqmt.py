@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lmlib.experiments import seqmt
+from lmlib.experiments.cells import kept_file
 from lmlib.experiments.seqmt import PROBLEMS, Cell, labelled_subset, network, runs
 from lmlib.geometry import Affine
 from lmlib.methods.seqmt import SeqMt
@@ -172,3 +173,17 @@ def test_runs_trained_together_are_those_trained_alone(monkeypatch, tmp_path):
     second = next(run for run in chosen if run.seed == 1).function()
     assert second["error"] != pytest.approx(alone["error"], rel=1e-3)
     seqmt._together.clear()
+
+
+@pytest.mark.parametrize("budget", ["class", "full"])
+def test_what_ships_can_be_used_under_any_budget(budget, monkeypatch):
+    monkeypatch.setenv("LMLIB_BUDGET", budget)
+    for name, settings in seqmt.KEPT.items():
+        there = [s for s in settings if kept_file(name, s).is_file()]
+        assert there, name
+        method = seqmt.load_cell(name, there[0])
+        assert (
+            method.landmarks(torch.rand(1, 1, *[method.config.size] * 2))
+            .isfinite()
+            .all()
+        )

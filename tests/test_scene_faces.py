@@ -304,3 +304,10 @@ def test_bad_settings_are_named(settings, says):
 def test_bad_indices_are_named(indices):
     with pytest.raises(ValueError, match="ind"):
         Faces().batch(indices)
+
+
+def test_any_size_can_be_drawn():
+    """Shadows are made at a quarter of the size, which need not divide it."""
+    for size in (33, 45, 62):
+        image = Faces(size).batch(range(2))["image"]
+        assert image.shape[-2:] == (size, size) and image.isfinite().all()

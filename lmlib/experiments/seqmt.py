@@ -108,11 +108,11 @@ class Problem:
     guess_hidden: bool = False  # hidden landmarks are annotated too, as on faces
     identities: int = 0  # people in the training images
 
-    def config(self, rcn: bool = False):
-        """The configuration under the current budget."""
+    def config(self, rcn: bool = False, budget: str | None = None):
+        """The configuration under a budget, the current one by default."""
         from lmlib.methods.seqmt import SeqMtConfig
 
-        small = self.small and current_budget() != "full"
+        small = self.small and (budget or current_budget()) != "full"
         name = self.rcn if rcn else self.preset
         return SeqMtConfig.preset(name + "_class" if small else name)
 
@@ -120,7 +120,7 @@ class Problem:
 # --- one cell -------------------------------------------------------------------------
 
 
-def network(problem: Problem, cell: Cell):
+def network(problem: Problem, cell: Cell, budget: str | None = None):
     """The untrained network of one cell; its weights come from torch's global seed."""
     from lmlib.methods.seqmt import SeqMt
     from lmlib.methods.seqmt_baselines import CommMt, HeatmapMt
@@ -129,7 +129,7 @@ def network(problem: Problem, cell: Cell):
         def move(self, points, warp):
             return warp.inverse().points(points)
 
-    config = problem.config(rcn=cell.network in ("RCN", "RCN+"))
+    config = problem.config(cell.network in ("RCN", "RCN+"), budget)
     if cell.labels:
         counts = {**config.heads, "identity": problem.identities}
         heads = tuple((name, counts[name]) for name in cell.labels)
@@ -422,7 +422,7 @@ def load_cell(experiment: str, setting: str):
     """The trained network of a cell that ships with the course, ready to use."""
 
     def build(budget):
-        return network(PROBLEMS[experiment], Cell.read(setting))
+        return network(PROBLEMS[experiment], Cell.read(setting), budget)
 
     return cells.load(experiment, setting, build)
 

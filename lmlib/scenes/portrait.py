@@ -222,9 +222,12 @@ class Portraits:
         """Soft darkness that hair and frames throw on the skin: (pixels,)."""
         first = self.parts["hair"][0]
         over = (number >= first).float().unsqueeze(1)
-        over = F.avg_pool2d(F.avg_pool2d(over, 4), 5, 1, 2, count_include_pad=False)
+        size = over.shape[-2:]
+        over = F.avg_pool2d(over, 4, ceil_mode=True)
+        over = F.avg_pool2d(over, 5, 1, 2, count_include_pad=False)
         over = F.pad(over, (0, 0, 1, -1), mode="replicate")  # light comes from above
-        return F.interpolate(over, scale_factor=4, mode="bilinear").flatten()
+        over = F.interpolate(over, scale_factor=4, mode="bilinear")
+        return over[..., : size[0], : size[1]].flatten()
 
     def _surface(self, keys: Tensor) -> tuple[Tensor, Tensor]:
         """Coordinates of the nearest of each pixel's four samples, where it is skin."""
