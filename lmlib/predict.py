@@ -109,7 +109,7 @@ def find_photos(names: Iterable[str], leave_out: Path | None = None) -> list[str
 
 def default_crop(metadata: dict) -> str:
     """That of the training; a data set's own means nothing for other photographs."""
-    crop = metadata["settings"]["crop"] or ""
+    crop = metadata.get("settings", {}).get("crop") or ""
     return crop if crop in ("pad", "squash") or "," in crop else "centre"
 
 

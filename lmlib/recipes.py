@@ -19,6 +19,7 @@ import tempfile
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
+from importlib import import_module
 from itertools import accumulate
 from pathlib import Path
 from typing import get_args, get_origin, get_type_hints
@@ -326,16 +327,36 @@ class Landmarker(nn.Module):
 
 
 def load(path: str | Path, device=None) -> tuple[Landmarker, dict]:
-    """A checkpoint of ``lmlib train``, ready to use, and its metadata."""
+    """A checkpoint of ``lmlib train``, ready to use, and its metadata.
+
+    Networks that ship with the course are taken too, where they have landmarks: those
+    of Seq-MT and LMDIS.
+    """
     metadata = read_metadata(path)
     if "settings" not in metadata:
-        raise ValueError(f"{path}: a checkpoint, but not one made by `lmlib train`")
+        found = Landmarker(_shipped(Path(path), metadata))
+        return found.to(device or best_device()).eval(), metadata
     settings = metadata["settings"]
     config = configure(settings["method"], settings["preset"], metadata["changes"])
     method = METHODS[settings["method"]][1](config)
     found = Landmarker(method, metadata.get("regression", {}).get("landmarks", 0))
     load_checkpoint(path, found)
     return found.to(device or best_device()).eval(), metadata
+
+
+def _shipped(path: Path, metadata: dict) -> nn.Module:
+    """A network of one of the course's tables."""
+    table = path.name.partition("_")[0]  # see experiments.cells.kept_file
+    paper, setting = table.partition("-")[0], metadata.get("setting")
+    if setting is None or paper not in METHODS:
+        raise ValueError(
+            f"{path}: a checkpoint, but neither of `lmlib train` nor of a table"
+        )
+    if paper == "dve":
+        raise ValueError(
+            f"{path}: has descriptors and no landmarks; `lmlib train dve` keeps both"
+        )
+    return import_module(f"lmlib.experiments.{paper}").load_cell(table, setting)
 
 
 # --- training -------------------------------------------------------------------------
@@ -615,6 +636,10 @@ def evaluate(
     if keep and not fit_on:
         raise ValueError("--keep stores what --fit has fitted: name its images")
     found, metadata = load(path, device)
+    if "settings" not in metadata:
+        raise ValueError(
+            f"{path}: not of `lmlib train`; `lmlib claims` has its figures"
+        )
     made = Settings(**metadata["settings"])
     source = source or made.data[0]
     used = replace(made, crop=crop or made.crop, partial=partial or made.partial)

@@ -455,6 +455,25 @@ def test_a_set_is_the_same_wherever_it_lies():
     assert not recipes.same_set("mtfl", "aflw")
 
 
+@pytest.mark.parametrize(
+    "name, count", [("seqmt-wild_RCN+_L_long_100", 68), ("lmdis-faces_K10", 10)]
+)
+def test_networks_of_the_course_predict_too(name, count, tmp_path, capsys):
+    photo, out = tmp_path / "astronaut.png", tmp_path / "p.csv"
+    Image.fromarray(skimage.data.astronaut()).save(photo)
+    assert run("predict", shipped(name), photo, "--crop", "face", "--out", out) == 0
+    rows = rows_of(out)
+    assert len(rows) == count
+    if count == 68:  # drawn faces only, and yet: eyes, nose, mouth, set by eye
+        places = torch.tensor([[float(row["x"]), float(row["y"])] for row in rows])
+        found = torch.stack(
+            [places[a:b].mean(0) for a, b in ((36, 42), (42, 48), (30, 31), (48, 68))]
+        )
+        truth = torch.tensor([[202.0, 103], [247.0, 103], [225, 126], [225, 143]])
+        assert (found - truth).norm(dim=1).max() < 10  # the eyes are 45 apart
+    assert "not of `lmlib train`" in fails(capsys, "evaluate", shipped(name))
+
+
 def test_evaluate_wants_landmarks(trained, capsys):
     assert "no landmarks to measure" in fails(
         capsys, "evaluate", trained, "--fit", "0:6", "--test", "6:12"
@@ -463,7 +482,7 @@ def test_evaluate_wants_landmarks(trained, capsys):
 
 def test_checkpoints_of_other_origin(tmp_path, faces, capsys):
     words = ["predict", shipped("dve-faces_C64+DVE"), faces, "--out", tmp_path / "p"]
-    assert "not one made by `lmlib train`" in fails(capsys, *words)
+    assert "has descriptors and no landmarks" in fails(capsys, *words)
     words[1] = tmp_path / "none.safetensors"
     assert "none.safetensors: no such checkpoint" in fails(capsys, *words)
     words[1].write_bytes(b"half a file")
