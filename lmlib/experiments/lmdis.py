@@ -30,6 +30,7 @@ from functools import cache, partial
 
 from lmlib.budget import budget, current_budget
 from lmlib.experiments import cells
+from lmlib.experiments.cells import kept_file as kept_file  # for the notebooks
 from lmlib.results import Run, Table, run_file
 
 TERMS = ("reconstruction", "concentration", "separation", "equivariance")

@@ -24,6 +24,7 @@ from functools import cache, partial
 from lmlib.budget import budget, current_budget
 from lmlib.evaluation import match_landmarks
 from lmlib.experiments import cells
+from lmlib.experiments.cells import kept_file as kept_file  # for the notebooks
 from lmlib.results import Run, Table, run_file
 
 PERCENTS = (1, 5, 10, 20, 50, 100)  # and 0, for networks that learn from classes alone
