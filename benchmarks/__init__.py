@@ -15,6 +15,18 @@ def seconds(function: Callable[[], object], repeats: int = 5) -> float:
     return min(times)
 
 
+def training_step(method, optimizer, batch) -> Callable[[], None]:
+    """Losses, gradients and an optimiser step, to be timed."""
+
+    def step():
+        loss = sum(method.losses(batch).values())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
 def compare(ours: Callable, plain: Callable, repeats: int = 5) -> tuple[float, float]:
     """Best seconds of both, interleaved, so that a busy machine disturbs both alike."""
     best = [float("inf"), float("inf")]

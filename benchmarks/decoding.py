@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks import compare, seconds
+from benchmarks import compare, seconds, training_step
 from lmlib.datasets.images import ImageSet
 from lmlib.datasets.photos import cut, frame, read_photo
 from lmlib.methods.dve import Dve, DveConfig
@@ -38,24 +38,17 @@ def write(folder: Path, size: tuple[int, int], count: int) -> list[Path]:
     return paths
 
 
-def training_step(config: DveConfig):
+def step_of(config: DveConfig):
     torch.manual_seed(0)
     method = Dve(config).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(method.parameters())
     batch = {"image": torch.rand(config.batch_size, 3, config.frame, config.frame)}
-
-    def step():
-        loss = sum(method.losses(batch).values())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    return step
+    return training_step(method, optimizer, batch)
 
 
 def run() -> list[dict]:
     config, rows = DveConfig.smallnet_class(), []
-    trained = config.batch_size / seconds(training_step(config), repeats=3)
+    trained = config.batch_size / seconds(step_of(config), repeats=3)
     with tempfile.TemporaryDirectory() as folder:
         for name, (size, count) in SIZES.items():
             paths = write(Path(folder), size, count)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from benchmarks import compare
+from benchmarks import compare, training_step
 from lmlib.layers import LargeKernelConv2d
 from lmlib.methods.seqmt import SeqMt, SeqMtConfig
 from lmlib.scenes import Blocks, Shapes
@@ -20,14 +20,7 @@ def _step(scene, config: SeqMtConfig, layout: torch.memory_format, fourier=True)
     optimizer = torch.optim.Adam(method.parameters(), lr=1e-3)
     batch = scene(config.size).batch(range(config.batch_size))
     batch["image"] = batch["image"].contiguous(memory_format=layout)
-
-    def step():
-        loss = sum(method.losses(batch).values())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    return step
+    return training_step(method, optimizer, batch)
 
 
 def run() -> list[dict]:

@@ -8,9 +8,7 @@ import csv
 import hashlib
 import os
 import sys
-import warnings
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +17,7 @@ import torch
 from PIL import ExifTags, Image, ImageDraw
 from tqdm.auto import tqdm
 
-from lmlib.datasets.images import from_box, image_files
+from lmlib.datasets.images import from_box, image_files, workers
 from lmlib.datasets.photos import (
     Box,
     UnreadableImage,
@@ -161,23 +159,18 @@ def predict(
     channels = getattr(found.config, "image_channels", 3)
     skipped = []
     temporary = out.with_name(f".lmlib-{os.getpid()}.tmp")
-    workers = ThreadPoolExecutor(min(16, os.cpu_count() or 1))
     bar = tqdm(total=len(names), desc="photographs", disable=not progress)
     parts = [names[i : i + batch] for i in range(0, len(names), batch)]
 
     def decode(part: list[str]) -> list:
         crops = (crop, side, overlay is not None)
-        return [(name, workers.submit(open_photo, name, *crops)) for name in part]
+        return [(name, workers().submit(open_photo, name, *crops)) for name in part]
 
     try:
-        with (
-            # names that are no UTF-8 go out as they came in
-            temporary.open(
-                "w", newline="", encoding="utf-8", errors="surrogateescape"
-            ) as file,
-            warnings.catch_warnings(),
-        ):
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        # Names that are no UTF-8 go out as they came in.
+        with temporary.open(
+            "w", newline="", encoding="utf-8", errors="surrogateescape"
+        ) as file:
             table = csv.writer(file)
             table.writerow(COLUMNS)
             ahead = decode(parts[0])
@@ -209,7 +202,6 @@ def predict(
         temporary.replace(out)
     finally:
         bar.close()
-        workers.shutdown(cancel_futures=True)
         temporary.unlink(missing_ok=True)
     return skipped
 

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from lmlib.datasets import open_data
-from lmlib.datasets.images import to_gray
+from lmlib.datasets.images import image_numbers, to_gray
 from lmlib.evaluation import (
     LandmarkRegression,
     nme,
@@ -222,9 +222,7 @@ class Images:
                 part.prefetch(numbers)
 
     def batch(self, indices, device=None) -> Batch:
-        index = torch.as_tensor(as_tensor(indices)).cpu()
-        if ((index < 0) | (index >= len(self))).any():
-            raise IndexError(f"the images are numbered 0 to {len(self) - 1}")
+        index = image_numbers(indices, len(self))
         rows, images = [], []
         for part, row, numbers in self._shares(index):
             batch = part.batch(numbers, device)

@@ -73,6 +73,14 @@ def open_data(source: str, split: str = "train", size: Size = 100, **options):
     return reader(Path(path).expanduser() if path else None, split, size, **options)
 
 
+def height_and_width(size: Size) -> tuple[int, int]:
+    """One number stands for a square; ValueError for images without pixels."""
+    height, width = (size, size) if isinstance(size, int) else size
+    if min(height, width) < 1:
+        raise ValueError(f"images must have at least one pixel, got {(height, width)}")
+    return height, width
+
+
 def find_folder(*places: str) -> Path:
     """The first of these folders that exists; FileNotFoundError names where it looked.
 

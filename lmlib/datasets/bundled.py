@@ -8,10 +8,10 @@ from PIL import Image
 from torch import Tensor
 
 import lmlib.scenes
-from lmlib.datasets import SCENES, Size
-from lmlib.datasets.images import to_gray
+from lmlib.datasets import SCENES, Size, height_and_width
+from lmlib.datasets.images import image_numbers, to_gray
 from lmlib.datasets.photos import Box, cut, frame
-from lmlib.samples import Batch, as_tensor
+from lmlib.samples import Batch
 
 SCENE_SPLITS = {"train": range(1000), "test": range(100_000, 100_500)}
 LFW_LEAST = 20  # photographs of a person; with all people, LFW would be 13,233 images
@@ -33,9 +33,7 @@ class Arrays:
     ):
         self.pixels, self.labels, self.crop = pixels, labels, crop
         self.gray = gray or pixels.ndim == 3
-        self.size = (size, size) if isinstance(size, int) else tuple(size)
-        if min(self.size) < 1:
-            raise ValueError(f"images must have at least one pixel, got {self.size}")
+        self.size = height_and_width(size)
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -47,7 +45,7 @@ class Arrays:
 
     def batch(self, indices: range | Tensor, device=None) -> Batch:
         """``image (B, C, H, W)``, C 1 or 3, ``index`` and the labels."""
-        index = _numbers(indices, len(self))
+        index = image_numbers(indices, len(self))
         parts = []
         for i in index.tolist():
             photo = Image.fromarray(self.pixels[i]).convert("RGB")
@@ -97,7 +95,7 @@ class Drawn:
 
     def batch(self, indices: range | Tensor, device=None) -> Batch:
         """The scene's own batch, but for ``index``."""
-        index = _numbers(indices, len(self))
+        index = image_numbers(indices, len(self))
         batch = self.scene.batch(index + self.drawn.start, device)
         if self.gray and batch["image"].shape[1] == 3:
             batch["image"] = to_gray(batch["image"])
@@ -198,10 +196,3 @@ def _by_person(images, people, split, size, crop, gray) -> Arrays:
     pixels = (images[chosen] * 255).round().clip(0, 255).astype(np.uint8)
     labels = {"label": torch.from_numpy(people[chosen]).long()}
     return Arrays(pixels, size, labels, crop, gray)
-
-
-def _numbers(indices: range | Tensor, count: int) -> Tensor:
-    index = torch.as_tensor(as_tensor(indices)).cpu()
-    if ((index < 0) | (index >= count)).any():
-        raise IndexError(f"the images are numbered 0 to {count - 1}")
-    return index

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lmlib.datasets import Size, find_folder, locate
+from lmlib.datasets import Size, find_folder, height_and_width, locate
 from lmlib.samples import Batch, as_tensor
 
 FILES = {
@@ -78,9 +78,7 @@ class Idx:
                 f"{self.folder}: expected images (N, H, W) and as many labels (N,), "
                 f"got {images.shape} and {labels.shape}"
             )
-        self.size = (size, size) if isinstance(size, int) else size
-        if self.size and min(self.size) < 1:
-            raise ValueError(f"images must have at least one pixel, got {self.size}")
+        self.size = None if size is None else height_and_width(size)
         # Bytes, a quarter of the floats' memory: 47 MB for all of MNIST.
         self.images, self.labels = torch.tensor(images), torch.tensor(labels).long()
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lmlib.datasets import Size, height_and_width
 from lmlib.datasets.photos import SUFFIXES, Box, cut, frame, read_photo
 from lmlib.samples import Batch, as_tensor
 
@@ -24,6 +25,14 @@ from lmlib.samples import Batch, as_tensor
 def workers() -> ThreadPoolExecutor:
     # Pillow decodes without holding Python's lock, so threads are enough.
     return ThreadPoolExecutor(min(16, os.cpu_count() or 1), "decode")
+
+
+def image_numbers(indices: range | Tensor, count: int) -> Tensor:
+    """Image numbers as a tensor on the CPU; IndexError for one that none has."""
+    index = torch.as_tensor(as_tensor(indices)).cpu()
+    if ((index < 0) | (index >= count)).any():
+        raise IndexError(f"the images are numbered 0 to {count - 1}")
+    return index
 
 
 class Ahead:
@@ -41,9 +50,7 @@ class Ahead:
 
     def take(self, indices: range | Tensor) -> tuple[Tensor, list]:
         """The numbers as a tensor and what was loaded; IndexError for one too large."""
-        index = torch.as_tensor(as_tensor(indices)).cpu()
-        if ((index < 0) | (index >= self.count)).any():
-            raise IndexError(f"the images are numbered 0 to {self.count - 1}")
+        index = image_numbers(indices, self.count)
         self.begin(index)
         loaded = {i: self.begun.pop(i) for i in index.unique().tolist()}
         return index, [loaded[i].result() for i in index.tolist()]
@@ -72,7 +79,7 @@ class ImageSet:
     def __init__(
         self,
         paths: list[Path],
-        size: int | tuple[int, int],
+        size: Size,
         *,
         crop: str | Box = "centre",
         boxes: Tensor | None = None,
@@ -85,9 +92,7 @@ class ImageSet:
         if not paths:
             raise ValueError("a data set without images")
         self.paths = list(paths)
-        self.size = (size, size) if isinstance(size, int) else tuple(size)
-        if min(self.size) < 1:
-            raise ValueError(f"images must have at least one pixel, got {self.size}")
+        self.size = height_and_width(size)
         self.crop, self.boxes = crop, boxes
         self.landmarks, self.labels = landmarks, dict(labels or {})
         if landmarks is not None and visible is None:

@@ -10,7 +10,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lmlib.datasets import Line, Size, keep_existing, locate, malformed, read_lines
+from lmlib.datasets import (
+    Line,
+    Size,
+    height_and_width,
+    keep_existing,
+    locate,
+    malformed,
+    read_lines,
+)
 from lmlib.datasets.images import Ahead, image_files, in_box, to_gray
 from lmlib.datasets.photos import Box, UnreadableImage, cut, frame, read_photo
 from lmlib.samples import Batch
@@ -66,9 +74,7 @@ class Pairs:
         gray: bool = False,
     ):
         self.files, self.crop, self.gray = files, crop, gray
-        self.size = (size, size) if isinstance(size, int) else tuple(size)
-        if min(self.size) < 1:
-            raise ValueError(f"images must have at least one pixel, got {self.size}")
+        self.size = height_and_width(size)
         self._ahead = Ahead(self.load, len(self))
 
     def __len__(self) -> int:

@@ -348,12 +348,12 @@ def mnist_images(size: int, indices: range, digit: int | None = None):
         raise ValueError(f"MNIST has 28 pixels a side, the network wants {size}")
     test = indices.start >= 60_000
     part = Idx("test" if test else "train")
-    images, labels = part.images, part.labels
+    rows = torch.tensor(part.indices)
     if digit is not None:
-        images, labels = (x[labels == digit] for x in (images, labels))
-    chosen = (torch.tensor(indices) - 60_000 * test) % len(images)
-    image = images[chosen].unsqueeze(1).float() / 255
-    return _stored(image, torch.zeros(len(chosen), 1, 2), label=labels[chosen])
+        rows = rows[part.labels == digit]
+    chosen = rows[(torch.tensor(indices) - 60_000 * test) % len(rows)]
+    batch = part.batch(chosen)
+    return _stored(batch["image"], torch.zeros(len(chosen), 1, 2), label=batch["label"])
 
 
 def photographs(size: int, indices: range):

@@ -18,6 +18,7 @@ is kept (MNIST excepted): see ``data/README.md``.
 import torch
 
 from lmlib.datasets import find_folder
+from lmlib.datasets.faces import CELEBA_SIZE, mtfl, w300
 from lmlib.datasets.images import ImageSet, folder
 
 # Parts of CelebA's 178 x 218 pixels: left, top, right, bottom.
@@ -28,13 +29,13 @@ MTFL_FACE = (0.208, 0.228, 0.805, 0.825)
 CELEBA_PLACES = ("celeba/Img/img_align_celeba", "celeba_half_res")
 CELEBA_COUNT = 10_000
 MTFL_KNOWN, MTFL_TEST = range(3151), range(3151, 4151)
-W300_TRAIN, W300_TEST = range(1600), range(1600, 2012)
 
 
 def celeba_faces(size: int, part=FACE, count: int = CELEBA_COUNT) -> ImageSet:
     """Aligned faces without labels."""
     left, top, right, bottom = part
-    crop = left / 178, top / 218, right / 178, bottom / 218
+    width, height = CELEBA_SIZE
+    crop = left / width, top / height, right / width, bottom / height
     faces = folder(find_folder(*CELEBA_PLACES), size=size, crop=crop)
     return faces.subset(range(min(count, len(faces))))
 
@@ -42,8 +43,6 @@ def celeba_faces(size: int, part=FACE, count: int = CELEBA_COUNT) -> ImageSet:
 def mtfl_faces(size: int, part=FACE) -> ImageSet:
     """Faces with five landmarks; one box for all, that holds what ``part`` holds of
     CelebA's faces."""
-    from lmlib.datasets.faces import mtfl
-
     left, top, right, _ = MTFL_FACE
     scale = (right - left) / (FACE[2] - FACE[0])
     box = [
@@ -57,8 +56,6 @@ def mtfl_faces(size: int, part=FACE) -> ImageSet:
 
 def w300_faces(size: int) -> ImageSet:
     """Faces with 68 landmarks, in gray, in our own order."""
-    from lmlib.datasets.faces import w300
-
     faces = w300(None, "train", size, gray=True)
     generator = torch.Generator().manual_seed(0)
     return faces.subset(torch.randperm(len(faces), generator=generator))
