@@ -164,7 +164,7 @@ def train_cell(problem: Problem, setting: str, seed: int):
 
 
 def trained(problem: Problem, setting: str, seed: int) -> dict:
-    """The weights of a trained cell: those that ship, if they are of such a training."""
+    """The weights of a trained cell; those that ship, if they are of that training."""
     from lmlib.training import read_metadata
 
     path = kept_file(problem.name, setting)

@@ -408,7 +408,7 @@ class Dve(nn.Module):
         u, v, where, weight = self.pair(batch)
         images, given = [u, v], "auxiliary" in batch and self.auxiliaries > 0
         if given:
-            images += [self.views(batch["auxiliary"])[0]]
+            images += [self._jitter(self.views(batch["auxiliary"])[0])]
         elif pool:
             images += [self.pair(aside)[0]]
         count = [len(part) for part in images]
