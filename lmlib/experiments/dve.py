@@ -185,8 +185,7 @@ def train_supervised(problem: Problem, cell: Cell, setting: str, seed: int):
     from lmlib.training import constant_then_decay, fit
 
     config = problem.config(Cell.read("C64"))
-    labelled = budget(quick=LABELLED[:24], class_=LABELLED, full=LABELLED)
-    images, points = drawn_faces(config.frame, labelled)
+    images, points = face_set(config.frame, "labelled")
     few = few_images(len(images), cell.labels, seed)
     copies = few.repeat(-(-400 // len(few)))
     views, points = mildly_warped(config, images[copies], points[copies], seed)
@@ -300,6 +299,12 @@ MATCHED = range(100_000, 100_200)  # test images
 LABELLED = range(50_000, 50_500)  # images with landmarks, for the regression
 
 
+def share(part: str, labelled: range = LABELLED, test: range = MATCHED) -> range:
+    """Which images are "labelled", for the regression, or to "test", in this budget."""
+    few, indices = {"labelled": (24, labelled), "test": (8, test)}[part]
+    return budget(quick=indices[:few], class_=indices, full=indices)
+
+
 @cache
 def drawn_faces(size: int, indices: range, turned: float = 1.0):
     """Images and their five landmarks, drawn once."""
@@ -310,6 +315,11 @@ def drawn_faces(size: int, indices: range, turned: float = 1.0):
     return data.all["image"], five_points(data.all["landmarks"])
 
 
+def face_set(size: int, part: str, turned: float = 1.0):
+    """The drawn faces of a part; see ``share``."""
+    return drawn_faces(size, share(part), turned)
+
+
 def celeba_images(size: int, count: int):
     """CelebA itself, where its files are present."""
     from lmlib.experiments import photographs
@@ -318,14 +328,11 @@ def celeba_images(size: int, count: int):
 
 
 @cache
-def mtfl_faces(size: int, indices: range):
-    """MTFL's, where its files are present: the images that have their landmarks in
-    place of ``LABELLED``, those to test in place of ``MATCHED``."""
+def mtfl_faces(size: int, part: str):
+    """MTFL's of a part, where its files are present."""
     from lmlib.experiments import photographs
 
-    known = indices.start == LABELLED.start
-    own = photographs.MTFL_KNOWN if known else photographs.MTFL_TEST
-    own = budget(quick=own[: len(indices)], class_=own, full=own)
+    own = share(part, photographs.MTFL_KNOWN, photographs.MTFL_TEST)
     batch = photographs.mtfl_faces(size, photographs.DVE).batch(own)
     return batch["image"], batch["landmarks"]
 
@@ -364,14 +371,13 @@ def summary(name: str, errors) -> dict[str, float]:
     return {name: errors.mean().item(), f"{name}_median": errors.median().item()}
 
 
-def measure_faces(method, cell: Cell, faces=drawn_faces) -> dict[str, float]:
+def measure_faces(method, cell: Cell, faces=face_set) -> dict[str, float]:
     """Table 1's matching errors and table 5's regression errors."""
     if cell.network == "supervised":
         return {face_metrics(cell)[0]: supervised_error(method)}
     if cell.network == "sparse":
         return measure_regression(method, method.landmarks)
-    test = budget(quick=MATCHED[:8], class_=MATCHED, full=MATCHED)
-    images, points = faces(method.config.frame, test)
+    images, points = faces(method.config.frame, "test")
     first = warped(method, images, points, seed=1)
     second = warped(method, images, points, seed=2)
     inside = (first[1].abs() < 1).all(-1) & (second[1].abs() < 1).all(-1)
@@ -386,7 +392,7 @@ def measure_faces(method, cell: Cell, faces=drawn_faces) -> dict[str, float]:
     )
 
 
-def measure_regression(method, points_of=None, faces=drawn_faces) -> dict[str, float]:
+def measure_regression(method, points_of=None, faces=face_set) -> dict[str, float]:
     """Errors of five landmarks in percent of the distance of the eyes.
 
     ``points_of`` maps images to the points they are regressed from ``(B, K, 2)``;
@@ -397,10 +403,8 @@ def measure_regression(method, points_of=None, faces=drawn_faces) -> dict[str, f
     from lmlib.evaluation import nme
 
     frame = method.config.frame
-    labelled = budget(quick=LABELLED[:24], class_=LABELLED, full=LABELLED)
-    test = budget(quick=MATCHED[:8], class_=MATCHED, full=MATCHED)
-    images, points = faces(frame, labelled)
-    tests, truth = method.crop(*faces(frame, test))
+    images, points = faces(frame, "labelled")
+    tests, truth = method.crop(*faces(frame, "test"))
     if points_of is None:
         centres = cluster(method, method.crop(images))
         points_of = partial(virtual_points, method, centres)
@@ -433,8 +437,7 @@ def supervised_error(method) -> float:
     from lmlib.methods.dve import crop
 
     config = PROBLEMS["dve-faces"].config(Cell.read("C64"))
-    test = budget(quick=MATCHED[:8], class_=MATCHED, full=MATCHED)
-    images, truth = crop(*drawn_faces(config.frame, test), config)
+    images, truth = crop(*face_set(config.frame, "test"), config)
     with torch.no_grad():
         found = method.landmarks(images)
     return 100 * nme(found, truth, normaliser="eye_centres")
@@ -519,10 +522,9 @@ def measure_animals(method, cell: Cell) -> dict[str, float]:
     """
     from lmlib.scenes import Animals
 
-    test = budget(quick=MATCHED[:8], class_=MATCHED, full=MATCHED)
     size = method.config.frame
-    people = method.crop(*drawn_faces(size, test))
-    batch = Animals(size).batch(test)
+    people = method.crop(*face_set(size, "test"))
+    batch = Animals(size).batch(share("test"))
     image, points = method.crop(batch["image"], batch["landmarks"][:, :5])
     seen = batch["visible"][:, :5] & (points.abs() < 1).all(-1)
     inside = (people[1].abs() < 1).all(-1)
@@ -577,7 +579,7 @@ PROBLEMS = {
             1000,
             150,
             "smallnet",
-            partial(measure_faces, faces=partial(drawn_faces, turned=2.0)),
+            partial(measure_faces, faces=partial(face_set, turned=2.0)),
             face_metrics,
             dict.fromkeys(
                 (

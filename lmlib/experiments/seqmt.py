@@ -550,6 +550,7 @@ WILD_KEY = in_order(
     {"RCN(L)@100": 5, "RCN+(L,flat)@100": 1},
     {"RCN+(L+T,inverse)@100": 1, "RCN+(L+T,inverse)@5": 1},
     {f"{row}@{p}": 5 for p in (5, 100) for row in ("Seq-MT(L)", "Seq-MT(L+T)")},
+    {f"RCN+({terms})@{p}": 5 for p in (20, 10, 50) for terms in ("L", "L+T")},
     each(("Comm-MT(L)", "Heatmap-MT(L)"), [5, 100], 5),
     {"RCN+(L,long)@100": 1},
 )
