@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -199,6 +200,14 @@ def until(condition, what: str, seconds: float = 30):
         time.sleep(0.1)
 
 
+@contextmanager
+def redrawn(widget, what: str):
+    """What is done inside changes the picture."""
+    before = picture(widget)
+    yield
+    until(lambda: picture(widget) != before, f"{what}: the picture changes", 20)
+
+
 def test_the_temperature_slider_by_keyboard(notebook, page):
     book = notebook("01_heatmaps_and_soft_argmax")
     explorer = widget(page, "lmlib-explorer", "temperature T")
@@ -353,3 +362,32 @@ def test_a_dragged_landmark_redraws_the_face(notebook, page):
         page.keyboard.press("Shift+ArrowDown")
     until(lambda: picture(output) != image, "the drawing follows the keys")
     until(lambda: numbers(output) != before, "and so do the measurements")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "12_seqmt_ablations",
+        "22_lmdis_ablations",
+        "32_dve_ablations",
+        "61_your_own_images",
+    ],
+)
+def test_every_control_of_every_explorer_changes_its_picture(notebook, page, name):
+    """With keys alone, as by somebody who has no mouse."""
+    book = notebook(name)
+    count = book.python("print(len(every(lw.Explorer)))")
+    assert count, f"{name} has nothing to move"
+    for number in range(count):
+        explorer = page.locator(".lmlib-explorer").nth(number)
+        explorer.scroll_into_view_if_needed()
+        for k, handle in enumerate(explorer.locator(".noUi-handle").all()):
+            now, low = (handle.get_attribute(f"aria-value{x}") for x in ("now", "min"))
+            with redrawn(explorer, f"{name}: slider {k}, now {now}, lowest {low}"):
+                handle.focus()
+                page.keyboard.press("End" if float(now) == float(low) else "Home")
+        for k, choice in enumerate(explorer.locator("select").all()):
+            now = choice.evaluate("one => one.selectedIndex")
+            for index in (0 if now else 1, now):  # there and back
+                with redrawn(explorer, f"{name}: list {k}, from {now} to {index}"):
+                    choice.select_option(index=index)
