@@ -1,6 +1,8 @@
 """DVE's tables: settings are read as written, each control breaks its mechanism, and
 what is measured is what it says."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -182,3 +184,25 @@ def test_shipped_networks_load_under_any_budget(budget, monkeypatch):
         for setting in settings:
             method = experiment.load_cell(name, setting)
             assert method.config.channels == Cell.read(setting).channels
+
+
+def test_fine_tuning_starts_from_the_network_that_ships(monkeypatch):
+    """Of the same budget, seed and steps it is not trained again; of others it is."""
+    problem = experiment.PROBLEMS["dve-faces"]
+    trainings = []
+
+    def train(problem, setting, seed):
+        trainings.append((setting, seed))
+        return experiment.load_cell(problem.name, setting), {}
+
+    monkeypatch.setattr(experiment, "train_cell", train)
+    monkeypatch.setenv("LMLIB_BUDGET", "class")
+    weights = experiment.trained(problem, "C64+DVE", 0)
+    assert not trainings
+    shipped = experiment.load_cell("dve-faces", "C64+DVE").state_dict()
+    assert all(torch.equal(weights[name], shipped[name]) for name in shipped)
+    experiment.trained(problem, "C64+DVE", 1)
+    experiment.trained(replace(problem, steps=problem.steps + 1), "C64+DVE", 0)
+    monkeypatch.setenv("LMLIB_BUDGET", "quick")
+    experiment.trained(problem, "C64+DVE", 0)
+    assert trainings == [("C64+DVE", 1), ("C64+DVE", 0), ("C64+DVE", 0)]

@@ -83,6 +83,10 @@ class Problem:
     settings: dict[str, int]  # setting -> number of seeds, in the order to run them
     start: str = ""  # another problem, whose trained network is the start
 
+    def budgeted_steps(self) -> int:
+        """Steps of a training under the current budget."""
+        return budget(quick=2, class_=self.steps, full=50 * self.steps)
+
     def config(self, cell: Cell, budget: str | None = None):
         """The configuration of a cell under a budget, the current one by default."""
         from lmlib.methods.dve import DveConfig
@@ -119,7 +123,7 @@ def train_cell(problem: Problem, setting: str, seed: int):
     if cell.network == "supervised":
         return train_supervised(problem, cell, setting, seed)
     config = problem.config(cell)
-    steps = budget(quick=2, class_=problem.steps, full=50 * problem.steps)
+    steps = problem.budgeted_steps()
     count = budget(quick=16, class_=problem.images, full=10 * problem.images)
     torch.manual_seed(seed)
     kind = Shuffled if cell.change == "shuffled" else Dve
@@ -170,8 +174,8 @@ def trained(problem: Problem, setting: str, seed: int) -> dict:
     path = kept_file(problem.name, setting)
     if path.is_file():
         said = read_metadata(path)
-        kept = (said.get("budget", "class"), said.get("seed"), said.get("steps"))
-        if kept == (current_budget(), seed, problem.steps):
+        kept = tuple(said.get(name) for name in ("budget", "seed", "steps"))
+        if kept == (current_budget(), seed, problem.budgeted_steps()):
             return load_cell(problem.name, setting).state_dict()
     return train_cell(problem, setting, seed)[0].state_dict()
 
