@@ -1,5 +1,6 @@
-"""What does the training step of Seq-MT gain from the channels-last memory layout, and
-from convolving 9x9 kernels through the FFT (``layers.LargeKernelConv2d``)?"""
+"""What does the training step of Seq-MT gain from the channels-last memory layout,
+from convolving 9x9 kernels through the FFT (``layers.LargeKernelConv2d``), and from
+``LMLIB_PRECISION=bfloat16``?"""
 
 from dataclasses import replace
 
@@ -52,6 +53,22 @@ def run() -> list[dict]:
             "ratio": round(plain / ours, 2),
             "what": f"batch {config.batch_size}, {config.size} px, on the CPU: "
             f"{ours * 1e3:.0f} ms against {plain * 1e3:.0f} ms convolved directly",
+        }
+    )
+    step = _step(Blocks, config, torch.channels_last)
+
+    def in_half():
+        with torch.autocast("cpu", torch.bfloat16):
+            step()
+
+    half, plain = compare(in_half, step, repeats=3)
+    rows.append(
+        {
+            "name": "seqmt training step, blocks, in bfloat16",
+            "ratio": round(plain / half, 2),
+            "what": f"batch {config.batch_size}, {config.size} px, on the CPU: "
+            f"{half * 1e3:.0f} ms against {plain * 1e3:.0f} ms in float32; below 1 on "
+            "processors that cannot multiply in bfloat16",
         }
     )
     return rows

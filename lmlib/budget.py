@@ -1,4 +1,7 @@
-"""How much to compute: ``LMLIB_BUDGET`` is quick, class (the default) or full."""
+"""How much to compute: ``LMLIB_BUDGET`` is quick, class (the default) or full.
+
+And how exactly: ``LMLIB_PRECISION`` is float32 or bfloat16; see ``training.autocast``.
+"""
 
 import os
 from typing import TypeVar
@@ -6,6 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 BUDGETS = ("quick", "class", "full")
+PRECISIONS = ("float32", "bfloat16")
 
 
 def current_budget() -> str:
@@ -24,3 +28,12 @@ def budget(*, quick: T, class_: T, full: T) -> T:
     the same.
     """
     return {"quick": quick, "class": class_, "full": full}[current_budget()]
+
+
+def current_precision(default: str) -> str:
+    """``LMLIB_PRECISION``, or else the default; ValueError if it holds anything
+    else."""
+    value = os.environ.get("LMLIB_PRECISION") or default
+    if value not in PRECISIONS:
+        raise ValueError(f"LMLIB_PRECISION must be float32 or bfloat16, got {value!r}")
+    return value

@@ -57,13 +57,15 @@ class LargeKernelConv2d(nn.Conv2d):
 
     The same weights and, to rounding, the same results and gradients. A training step
     of Blocks' 60-pixel stack takes two thirds of the time (``benchmarks/training.py``);
-    a GPU convolves directly, and so does everybody where ``direct`` is set.
+    a GPU convolves directly, and so does everybody where ``direct`` is set and who
+    works in bfloat16, which has no FFT.
     """
 
     direct = False
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.direct or x.device.type != "cpu":
+        half = torch.is_autocast_enabled("cpu")
+        if self.direct or half or x.device.type != "cpu":
             return super().forward(x)
         return _Correlation.apply(x, self.weight) + self.bias[:, None, None]
 

@@ -21,7 +21,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import BinaryIO, get_args
 
-from lmlib.budget import current_budget
+from lmlib.budget import current_budget, current_precision
 
 try:
     import fcntl
@@ -270,7 +270,9 @@ def environment() -> dict:
         device = torch.cuda.get_device_name()
     else:
         kind = "mps" if torch.backends.mps.is_available() else "cpu"
-        device = f"{kind} ({_processor()}, {torch.get_num_threads()} threads)"
+        half = current_precision("float32") == "bfloat16"
+        about = f"{torch.get_num_threads()} threads{', bfloat16' if half else ''}"
+        device = f"{kind} ({_processor()}, {about})"
     versions = {"python": platform.python_version()}
     versions |= {"torch": torch.__version__, "numpy": numpy.__version__}
     return {"device": device, "versions": versions, "commit": _commit()}

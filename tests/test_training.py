@@ -196,17 +196,24 @@ def test_callback_can_stop_and_device_is_found():
     assert best_device().type in {"cpu", "cuda", "mps"}
 
 
-def test_the_cpu_trains_without_autocast():
+@pytest.mark.parametrize("asked, half", [(None, False), ("bfloat16", True)])
+def test_the_cpu_trains_in_float32_unless_asked(asked, half, monkeypatch):
+    monkeypatch.delenv("LMLIB_PRECISION", raising=False)
+    if asked:
+        monkeypatch.setenv("LMLIB_PRECISION", asked)
     seen = []
-    method, losses = new_method(), SeqMt.losses
-
-    def watch(batch):
-        seen.append(torch.is_autocast_enabled("cuda"))
-        return losses(method, batch)
-
-    method.losses = watch
+    method = new_method()
+    last = [layer for layer in method.maps if isinstance(layer, torch.nn.Conv2d)][-1]
+    last.register_forward_hook(lambda module, x, y: seen.append(y.dtype))
     train(method, steps=1)
-    assert seen == [False]
+    assert set(seen) == {torch.bfloat16 if half else torch.float32}
+    assert all(weight.dtype == torch.float32 for weight in method.parameters())
+
+
+def test_an_unknown_precision_is_named(monkeypatch):
+    monkeypatch.setenv("LMLIB_PRECISION", "half")
+    with pytest.raises(ValueError, match="float32 or bfloat16, got 'half'"):
+        train(new_method(), steps=1)
 
 
 def test_a_killed_run_leaves_no_half_written_file(tmp_path):
