@@ -109,6 +109,28 @@ def unit_variance(layers: nn.Sequential, x: Tensor) -> None:
         x = layer(x)
 
 
+@torch.no_grad()
+def mirror(layers: nn.Sequential) -> None:
+    """Start a stack of convolutions as one linear map, in place (Balduzzi et al. 2017).
+
+    Half of the random filters are kept; the other half are their negatives. Of such a
+    pair, ReLU passes one or the other, and the next layer weighs the two oppositely, so
+    the value arrives whole. No channel starts out dead, and gradients do not shatter: a
+    stack of eight narrow layers learns several times faster.
+    """
+    pairs_come = False
+    for layer, following in zip(layers, [*layers[1:], None], strict=True):
+        if not isinstance(layer, nn.Conv2d):
+            continue
+        pairs_go = isinstance(following, nn.ReLU)
+        for axis, pairs in enumerate((pairs_go, pairs_come)):
+            half = layer.weight.shape[axis] // 2 * pairs  # an odd one stays alone
+            ours = layer.weight.narrow(axis, 0, half)
+            layer.weight.narrow(axis, half, half).copy_(-ours)
+        layer.bias.zero_()
+        pairs_come = pairs_go
+
+
 def mlp(widths: tuple[int, ...], dropout: float = 0.0) -> nn.Sequential:
     """Fully connected layers with ReLU and dropout on all but the last."""
     layers: list[nn.Module] = []

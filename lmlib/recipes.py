@@ -522,7 +522,11 @@ def _seqmt(method: SeqMt, data: Images, pool: Tensor, steps: int, settings: Sett
         # fit has seeded torch for this step
         return augment(batch, seqmt_affine(len(index), "300w"), "border")
 
+    def before(step):
+        method.class_pulls = step >= config.class_delay * steps
+
     options = {"schedule": cosine(steps), "betas": config.betas, "prepare": prepare}
+    options["before"] = before
     # Images without landmarks come on top, as many as with.
     if share < 1 and (config.weight_equivariance or config.weight_class):
         options["batch_size"] = 2 * config.batch_size

@@ -174,6 +174,41 @@ def test_comparing_start_is_bright_on_shapes_and_blind_to_a_common_shift():
     assert (moved - plain.heads["label"][0](points.flatten(1))).abs().max() > 0.01
 
 
+@pytest.mark.parametrize("channels", [8, 4])
+def test_a_mirrored_stack_starts_as_one_linear_map(channels):
+    def curvature(start):
+        torch.manual_seed(0)
+        config = replace(SMALL, kernels=(3,) * 6, channels=channels, start=start)
+        maps = SeqMt(config).maps.double()
+        a, b = torch.randn(2, 3, 1, 24, 24, dtype=torch.float64)
+        with torch.no_grad():
+            bend = maps(a + b) - maps(a) - maps(b)
+            return (bend.abs().max() / maps(a).abs().max()).item()
+
+    assert curvature("mirrored") < 1e-12
+    assert curvature("plain") > 0.1  # negative control
+
+
+def test_a_mirrored_start_takes_odd_channels_and_refuses_an_rcn():
+    weights = SeqMt(replace(SMALL, channels=5, start="mirrored")).maps[0].weight
+    torch.testing.assert_close(weights[2:4], -weights[:2])
+    with pytest.raises(ValueError, match="only a stack"):
+        SeqMt(replace(SMALL, trunk="rcn", levels=2, start="mirrored"))
+    with pytest.raises(ValueError, match="start must be one of"):
+        SeqMt(replace(SMALL, start="upside-down"))
+
+
+def test_classes_pull_on_landmarks_only_when_told_to():
+    method, batch = small(**{"class": 1.0}), Shapes(24).batch(range(4))
+    for pulls in (True, False):
+        method.class_pulls = pulls
+        method.zero_grad()
+        method.losses(batch)["class"].backward()
+        assert method.heads["label"][0].weight.grad.abs().max() > 0
+        moved = method.maps[0].weight.grad
+        assert (moved is not None and moved.abs().max() > 0) == pulls
+
+
 @pytest.mark.parametrize("size", [(60, 60), (13, 20), (5, 7)])
 def test_the_large_kernels_spectra_give_the_convolution_and_its_gradients(size):
     torch.manual_seed(0)

@@ -56,7 +56,7 @@ def test_each_network_trains_as_it_would_alone(data):
     "layers",
     [
         {"trunk": "stack"},
-        {"trunk": "rcn", "levels": 2},
+        {"trunk": "rcn", "levels": 2, "start": "plain"},
         {"kernels": (9, 9, 1), "channels": 8},  # alone, convolved through the FFT
     ],
 )

@@ -19,7 +19,11 @@ The paper leaves open, and we chose:
 * which number of its lists of hyper-parameters is which greek letter (the printed
   letters are lost in hands, MultiPIE and RCN+): read in the order beta, alpha, gamma,
   lambda, which keeps alpha <= lambda everywhere.
-* the initial weights, three ways (``config.start``). "plain" is random. With it,
+* when class labels begin to pull on the landmarks. At once, where nothing else does.
+  Beside landmark labels, in a short run, only after ``config.class_delay`` of the
+  steps: until then the class branch learns from the points as they are. From the
+  start, its gradient pulls them somewhere that helps *its* random weights.
+* the initial weights, in four ways (``config.start``). "plain" is random. With it,
   training on class labels alone ends in one of three ways: both shapes found; both maps
   on the same shape; or one map on a shape and the other on the *background*, whose mean
   position betrays the other shape. So "comparing" starts with maps that are bright
@@ -28,7 +32,10 @@ The paper leaves open, and we chose:
   are flat: every landmark sits in the middle of the image and hardly moves. So
   ``calibrate`` gives every layer unit variance, once, on a few training images, and the
   maps are multiplied by a fixed ``gain``, so that ``beta M(I)`` starts with peaks: its
-  deviation is ``contrast``.
+  deviation is ``contrast``. Such a stack still loses many steps with all landmarks in
+  the middle of the figure, the best answer of a network that cannot tell head from
+  tail; the ELT, perfectly content there, can hold it for good. Hence "mirrored"
+  (``layers.mirror``), which leaves that answer in one or two hundred steps.
 """
 
 from dataclasses import dataclass, replace
@@ -43,6 +50,7 @@ from lmlib.layers import (
     Recombinator,
     check_images,
     conv_stack,
+    mirror,
     mlp,
     unit_variance,
 )
@@ -70,7 +78,8 @@ class SeqMtConfig:
     weight_l2: float = 0.0  # gamma, eq. 3
     warp: str = "blocks"  # ranges of the ELT's transformations
     elt_images: str = "unlabelled"  # or "all", as on 300-W
-    start: str = "plain"  # initial weights: "plain" or "comparing"
+    start: str = "plain"  # initial weights: "plain", "comparing" or "mirrored"
+    class_delay: float = 0.0  # share of the steps before classes pull on landmarks
     contrast: float = 0.0  # wanted deviation of beta * M(I) at the start; 0: as it is
     image_channels: int = 1
     lr: float = 1e-3  # Adam; the paper names neither this nor the batch
@@ -143,9 +152,11 @@ class SeqMtConfig:
             beta=0.01,
             weight_landmark=1.0,
             weight_equivariance=1.0,
+            start="mirrored",
+            class_delay=0.5,
             contrast=3.0,
-            lr=1.5e-3,
-            batch_size=16,
+            lr=2e-3,
+            batch_size=8,
         )
 
     @classmethod
@@ -176,6 +187,7 @@ class SeqMtConfig:
             weight_equivariance=0.3,
             weight_l2=1e-5,
             warp="hands",
+            start="mirrored",
             contrast=3.0,
         )
 
@@ -225,13 +237,15 @@ class SeqMtConfig:
             weight_l2=1e-5,
             warp="300w",
             elt_images="all",
+            start="mirrored",
             contrast=3.0,
         )
 
     @classmethod
     def w300_class(cls) -> "SeqMtConfig":
         """Ours, for two cores: 40 px, six 5x5 convolutions of 16 maps."""
-        stack = {"trunk": "stack", "kernels": (5,) * 6 + (1, 1), "contrast": 3.0}
+        stack = {"trunk": "stack", "kernels": (5,) * 6 + (1, 1)}
+        stack |= {"start": "mirrored", "contrast": 3.0}
         return _small(cls.w300(), size=40, beta=0.01, lr=2e-3, **stack)
 
     @classmethod
@@ -249,6 +263,7 @@ class SeqMtConfig:
             weight_landmark=1.0,
             weight_equivariance=0.5,
             weight_l2=0.0,
+            start="plain",
             contrast=0.0,
         )
 
@@ -266,9 +281,12 @@ def _small(config: SeqMtConfig, size: int = 32, **changes) -> SeqMtConfig:
     stack of convolutions of the same cost. Its maps need no rescaling to start.
     """
     small = {"size": size, "trunk": "rcn", "levels": 3, "kernels": (5,)}
-    small |= {"channels": 16, "last_channels": 64, "contrast": 0.0, "beta": 1.0}
+    small |= {"channels": 16, "last_channels": 64, "beta": 1.0}
+    small |= {"start": "plain", "contrast": 0.0}
     return replace(config, **{**small, "lr": 4e-3, "batch_size": 16, **changes})
 
+
+STARTS = ("plain", "comparing", "mirrored")
 
 # --- the three losses -----------------------------------------------------------------
 # Means run over the last dimension, the batch's, so that a stack of networks can call
@@ -339,12 +357,22 @@ def weighted(method, terms: dict, logits: dict, batch: Batch) -> dict[str, Tenso
     return {n: weights[n] * term for n, term in terms.items() if weights[n]}
 
 
-def start_weights(module: nn.Module) -> None:
-    """He's initial weights for layers with ReLU; biases zero."""
+def start_weights(module: nn.Module, stack: nn.Module) -> None:
+    """He's initial weights for layers with ReLU, biases zero; see ``config.start``.
+
+    ``stack`` holds the convolutions to mirror.
+    """
+    start = module.config.start
+    if start not in STARTS:
+        raise ValueError(f"start must be one of {STARTS}, got {start!r}")
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
+    if start == "mirrored":
+        if not isinstance(stack, nn.Sequential):
+            raise ValueError("only a stack can start mirrored, not an RCN")
+        mirror(stack)
 
 
 def map_network(config: SeqMtConfig) -> nn.Sequential:
@@ -377,18 +405,14 @@ def class_heads(config: SeqMtConfig, inputs: int) -> nn.ModuleDict:
 
 
 class SeqMt(nn.Module):
-    """Seq-MT. ``beta`` and ``weights`` are plain attributes, to turn in training."""
+    """Seq-MT. ``beta``, ``weights`` and ``class_pulls`` can be turned in training."""
 
     def __init__(self, config: SeqMtConfig):
         super().__init__()
         self.config = config
         self.maps = map_network(config)
         self.heads = class_heads(config, inputs=2 * config.landmarks)
-        start_weights(self)
-        if config.start not in ("plain", "comparing"):
-            raise ValueError(
-                f"start must be 'plain' or 'comparing', got {config.start!r}"
-            )
+        start_weights(self, self.maps)
         if config.start == "comparing":
             with torch.no_grad():
                 self.maps[-1].weight.abs_()
@@ -398,6 +422,7 @@ class SeqMt(nn.Module):
         self.beta = config.beta
         self.gain = config.contrast / config.beta if config.contrast else 1.0
         self.weights = loss_weights(config)
+        self.class_pulls = True  # False: the class branch learns, the maps do not
         # Transformations are drawn on the CPU, so a seed means the same on any device.
         self.generator = torch.Generator().manual_seed(0)
 
@@ -448,7 +473,8 @@ class SeqMt(nn.Module):
             terms["equivariance"] = self._equivariance(
                 image, points, elt_mask(batch, self.config.elt_images)
             )
-        logits = self.logits(points) if self.weights["class"] else {}
+        seen = points if self.class_pulls else points.detach()
+        logits = self.logits(seen) if self.weights["class"] else {}
         return weighted(self, terms, logits, batch)
 
     def _equivariance(self, image: Tensor, points: Tensor, on: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ class CommMt(nn.Module):
         self.heads = nn.ModuleDict(
             {n: nn.Linear(config.hidden[-1], c) for n, c in config.heads.items()}
         )
-        start_weights(self)
+        start_weights(self, self.features)
         self.weights = loss_weights(config)
 
     def calibrate(self, images: Tensor) -> None:
@@ -116,7 +116,7 @@ class HeatmapMt(nn.Module):
             nn.Flatten(),
         )
         self.heads = class_heads(config, inputs=c * side * side)
-        start_weights(self)
+        start_weights(self, self.maps)
         self.gain = config.contrast or 1.0  # its softmax has no beta
         self.weights = loss_weights(config)
 

@@ -60,6 +60,7 @@ class SeqMtStack(nn.Module):
             self.register_buffer(f"weight_{name}", torch.tensor(values), False)
         betas = torch.tensor([method.beta * method.gain for method in methods])
         self.register_buffer("betas", betas, False)
+        self.class_pulls = True
         self.generator = torch.Generator().manual_seed(0)
 
     def _each(self, part: str, x: Tensor):
@@ -88,8 +89,9 @@ class SeqMtStack(nn.Module):
         size, points = self.config.size, self.landmarks(batch["image"])
         terms = {"landmark": landmark_loss(points, batch, size)}  # (M,) each
         if self.weight_class.any():
+            seen = (points if self.class_pulls else points.detach()).flatten(2)
             losses = [
-                class_loss(self._each(f"heads.{name}", points.flatten(2)), batch[name])
+                class_loss(self._each(f"heads.{name}", seen), batch[name])
                 for name in self.config.heads
             ]
             terms["class"] = torch.stack(losses).mean(0)
