@@ -570,7 +570,7 @@ PROBLEMS = {
             (blocks, range(3200)),
             {"": (blocks, range(6400, 9600))},
             "blocks",
-            {0: 1200, 1: 1200, 5: 1600, 10: 1600, 20: 1600, 50: 2400, 100: 2400},
+            {0: 1200, 1: 1200, 5: 1600, 10: 1600, 20: 1600, 50: 2000, 100: 2000},
             pixels_of_60,
             in_order(BLOCKS_KEY, BLOCKS_KNOBS, each(TABLE_1, PERCENTS, 5)),
             small=False,
