@@ -525,8 +525,8 @@ def _seqmt(method: SeqMt, data: Images, pool: Tensor, steps: int, settings: Sett
     def before(step):
         method.class_pulls = step >= config.class_delay * steps
 
-    options = {"schedule": cosine(steps), "betas": config.betas, "prepare": prepare}
-    options["before"] = before
+    options = {"schedule": cosine(steps, config.warm_up), "betas": config.betas}
+    options |= {"prepare": prepare, "before": before}
     # Images without landmarks come on top, as many as with.
     if share < 1 and (config.weight_equivariance or config.weight_class):
         options["batch_size"] = 2 * config.batch_size

@@ -394,8 +394,9 @@ def constant_then_decay(
 
 
 def cosine(steps: int, warm_up: int = 50, last: float = 0.02):
-    """A schedule: up from 0 in ``warm_up`` steps, then down along a cosine to
-    ``last``."""
+    """A schedule: up from 0 in ``warm_up`` steps, a third of all at the most, then down
+    along a cosine to ``last``."""
+    warm_up = max(1, min(warm_up, steps // 3))
 
     def factor(step: int) -> float:
         fall = 0.5 * (1 + math.cos(math.pi * step / steps))
