@@ -39,7 +39,7 @@ from lmlib.evaluation import (
 from lmlib.geometry import seqmt_affine
 from lmlib.methods.dve import Dve, DveConfig, cluster, virtual_points
 from lmlib.methods.lmdis import Lmdis, LmdisConfig
-from lmlib.methods.seqmt import SeqMt, SeqMtConfig
+from lmlib.methods.seqmt import SeqMt, SeqMtConfig, wait
 from lmlib.results import environment
 from lmlib.samples import Batch, as_tensor, augment, class_balanced_subset
 from lmlib.training import (
@@ -523,7 +523,7 @@ def _seqmt(method: SeqMt, data: Images, pool: Tensor, steps: int, settings: Sett
         return augment(batch, seqmt_affine(len(index), "300w"), "border")
 
     def before(step):
-        method.class_pulls = step >= config.class_delay * steps
+        wait(method, step / steps)
 
     options = {"schedule": cosine(steps, config.warm_up), "betas": config.betas}
     options |= {"prepare": prepare, "before": before}

@@ -19,10 +19,11 @@ The paper leaves open, and we chose:
 * which number of its lists of hyper-parameters is which greek letter (the printed
   letters are lost in hands, MultiPIE and RCN+): read in the order beta, alpha, gamma,
   lambda, which keeps alpha <= lambda everywhere.
-* when class labels begin to pull on the landmarks. At once, where nothing else does.
-  Beside landmark labels, in a short run, only after ``config.class_delay`` of the
-  steps: until then the class branch learns from the points as they are. From the
-  start, its gradient pulls them somewhere that helps *its* random weights.
+* when the ELT and class labels begin to act on the landmarks: at once, or, beside
+  landmark labels and in a short run, after shares of the steps (``config.elt_delay``,
+  ``class_delay``; see ``wait``). Before the network can tell head from tail, the ELT is
+  content with all landmarks in the middle of the figure and holds them there, and the
+  class branch pulls them somewhere that helps *its* random weights.
 * the initial weights, in four ways (``config.start``). "plain" is random. With it,
   training on class labels alone ends in one of three ways: both shapes found; both maps
   on the same shape; or one map on a shape and the other on the *background*, whose mean
@@ -79,7 +80,8 @@ class SeqMtConfig:
     warp: str = "blocks"  # ranges of the ELT's transformations
     elt_images: str = "unlabelled"  # or "all", as on 300-W
     start: str = "plain"  # initial weights: "plain", "comparing" or "mirrored"
-    class_delay: float = 0.0  # share of the steps before classes pull on landmarks
+    elt_delay: float = 0.0  # share of the steps before the ELT acts
+    class_delay: float = 0.0  # and before classes pull on the landmarks
     contrast: float = 0.0  # wanted deviation of beta * M(I) at the start; 0: as it is
     image_channels: int = 1
     lr: float = 1e-3  # Adam; the paper names neither this nor the batch
@@ -159,6 +161,7 @@ class SeqMtConfig:
             weight_equivariance=1.0,
             weight_l2=1e-5,
             start="mirrored",
+            elt_delay=0.25,
             class_delay=0.5,
             contrast=3.0,
             lr=2e-3,
@@ -364,6 +367,12 @@ def weighted(method, terms: dict, logits: dict, batch: Batch) -> dict[str, Tenso
     return {n: weights[n] * term for n, term in terms.items() if weights[n]}
 
 
+def wait(method, share: float) -> None:
+    """Which terms act after this share of the steps, by the configuration's delays."""
+    method.elt_acts = share >= method.config.elt_delay
+    method.class_pulls = share >= method.config.class_delay
+
+
 def start_weights(module: nn.Module, stack: nn.Module) -> None:
     """He's initial weights for layers with ReLU, biases zero; see ``config.start``.
 
@@ -412,7 +421,8 @@ def class_heads(config: SeqMtConfig, inputs: int) -> nn.ModuleDict:
 
 
 class SeqMt(nn.Module):
-    """Seq-MT. ``beta``, ``weights`` and ``class_pulls`` can be turned in training."""
+    """Seq-MT. ``beta``, ``weights``, ``class_pulls`` and ``elt_acts`` can be turned in
+    training."""
 
     def __init__(self, config: SeqMtConfig):
         super().__init__()
@@ -430,6 +440,7 @@ class SeqMt(nn.Module):
         self.gain = config.contrast / config.beta if config.contrast else 1.0
         self.weights = loss_weights(config)
         self.class_pulls = True  # False: the class branch learns, the maps do not
+        self.elt_acts = True
         # Transformations are drawn on the CPU, so a seed means the same on any device.
         self.generator = torch.Generator().manual_seed(0)
 
@@ -476,7 +487,7 @@ class SeqMt(nn.Module):
         image = batch["image"]
         points = self.landmarks(image)  # (B, K, 2)
         terms = {"landmark": landmark_loss(points, batch, self.config.size)}
-        if self.weights["equivariance"]:
+        if self.weights["equivariance"] and self.elt_acts:
             terms["equivariance"] = self._equivariance(
                 image, points, elt_mask(batch, self.config.elt_images)
             )

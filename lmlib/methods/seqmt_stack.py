@@ -60,7 +60,7 @@ class SeqMtStack(nn.Module):
             self.register_buffer(f"weight_{name}", torch.tensor(values), False)
         betas = torch.tensor([method.beta * method.gain for method in methods])
         self.register_buffer("betas", betas, False)
-        self.class_pulls = True
+        self.class_pulls = self.elt_acts = True  # as in SeqMt
         self.generator = torch.Generator().manual_seed(0)
 
     def _each(self, part: str, x: Tensor):
@@ -95,7 +95,7 @@ class SeqMtStack(nn.Module):
                 for name in self.config.heads
             ]
             terms["class"] = torch.stack(losses).mean(0)
-        if self.weight_equivariance.any():
+        if self.weight_equivariance.any() and self.elt_acts:
             terms["equivariance"] = self._equivariance(batch, points)
         if self.weight_l2.any():
             squares = [
