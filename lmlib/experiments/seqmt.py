@@ -8,8 +8,8 @@ Where the paper is silent, we chose:
 
 * where a row uses images without landmarks at all, they come on top: as many in every
   batch as there are images with landmarks;
-* of Blocks, Seq-MT's batches are small, 8 images with landmarks, and what it is compared
-  with has 16 and another start (``OTHERS``), each what was best for it in short runs;
+* of Blocks, Seq-MT's batches are small, 8 images with landmarks. What it is compared
+  with has 16 and a plain start: its recipe (``others``) was tuned no further;
 * a fixed number of steps, the rate falling along a cosine, in place of early stopping;
 * every seed draws its own labelled subset, and a larger share holds the smaller ones.
 
@@ -87,7 +87,7 @@ class Cell:
 
     @property
     def other(self) -> bool:
-        """Is it a network that Seq-MT is compared with, of an architecture of its own?"""
+        """Is it Comm-MT or Heatmap-MT, which Seq-MT is compared with?"""
         return self.network in ("Comm-MT", "Heatmap-MT")
 
     @property
