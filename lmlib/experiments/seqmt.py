@@ -36,7 +36,7 @@ BASELINES = ("Comm-MT(L)", "Comm-MT(L+C)", "Heatmap-MT(L)", "Heatmap-MT(L+C)")
 BROKEN = {
     "inverse": "the ELT moves points by the inverse of the image's transformation",
     "shuffled": "every image carries another image's classes",
-    "flat": "a thousandth of the contrast: flat maps, landmarks without a place",
+    "flat": "maps are multiplied by zero: landmarks without a place",
 }
 LONG = 4  # times the steps, of settings that end in "long"
 KNOBS = {"alpha": "weight_equivariance", "lambda": "weight_landmark", "beta": "beta"}
@@ -140,6 +140,10 @@ def network(problem: Problem, cell: Cell, budget: str | None = None):
         def move(self, points, warp):
             return warp.inverse().points(points)
 
+    class Flat(SeqMt):
+        def scores(self, images):
+            return 0 * super().scores(images)
+
     config = problem.config(cell.network in ("RCN", "RCN+"), budget)
     if cell.other:
         config = replace(config, **dict(problem.others))
@@ -151,15 +155,13 @@ def network(problem: Problem, cell: Cell, budget: str | None = None):
     off = {field: 0.0 for term, field in weights.items() if term not in cell.terms}
     if "C" not in cell.terms:
         off["classes"] = 0
-    if cell.broken == "flat":
-        knob = "contrast" if config.contrast else "beta"
-        off[knob] = getattr(config, knob) / 1000
     config = replace(config, **off, **{KNOBS[name]: x for name, x in cell.knobs})
     kinds = {"Seq-MT": SeqMt, "Comm-MT": CommMt, "Heatmap-MT": HeatmapMt}
     kinds |= {"RCN": HeatmapMt, "RCN+": SeqMt}
     if cell.network not in kinds:
         raise ValueError(f"no network {cell.network!r}; there are {sorted(kinds)}")
-    return (WrongWay if cell.broken == "inverse" else kinds[cell.network])(config)
+    broken = {"inverse": WrongWay, "flat": Flat}
+    return broken.get(cell.broken, kinds[cell.network])(config)
 
 
 def labelled_subset(problem: Problem, data, percent: int, seed: int):
@@ -311,7 +313,7 @@ def train_together(runs: list[Run], count: int) -> None:
     for run in runs:
         task = Task(PROBLEMS[run.experiment], run.setting, run.seed)
         cell = task.cell
-        if cell.network in ("Seq-MT", "RCN+") and cell.broken in (None, "flat"):
+        if cell.network in ("Seq-MT", "RCN+") and not cell.broken:
             alike = run.experiment, cell.network, cell.uses_unlabelled, task.steps
             layers = "C" in cell.terms, cell.labels
             groups.setdefault(alike + layers, []).append(task)
