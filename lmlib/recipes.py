@@ -522,11 +522,8 @@ def _seqmt(method: SeqMt, data: Images, pool: Tensor, steps: int, settings: Sett
         # fit has seeded torch for this step
         return augment(batch, seqmt_affine(len(index), "300w"), "border")
 
-    def before(step):
-        wait(method, step / steps)
-
     options = {"schedule": cosine(steps, config.warm_up), "betas": config.betas}
-    options |= {"prepare": prepare, "before": before}
+    options |= {"prepare": prepare, "before": lambda step: wait(method, step / steps)}
     # Images without landmarks come on top, as many as with.
     if share < 1 and (config.weight_equivariance or config.weight_class):
         options["batch_size"] = 2 * config.batch_size

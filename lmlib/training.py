@@ -49,8 +49,7 @@ def autocast(device: torch.device):
 
     bfloat16 on CUDA, float32 elsewhere; ``LMLIB_PRECISION``, float32 or bfloat16,
     decides otherwise. On a processor that multiplies matrices in bfloat16 (Intel's AMX)
-    a step of Blocks takes under half the time (``python -m benchmarks training``); on
-    others it is slower.
+    a step of Blocks takes about half the time (``benchmarks/training.py``).
     """
     half = current_precision("bfloat16" if device.type == "cuda" else "float32")
     if half == "float32":

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from lmlib.layers import LargeKernelConv2d, mlp, parameter_count, receptive_field
-from lmlib.methods.seqmt import SeqMt, SeqMtConfig
+from lmlib.methods.seqmt import SeqMt, SeqMtConfig, wait
 from lmlib.scenes import Blocks, Shapes
 
 SMALL = SeqMtConfig(
@@ -207,6 +207,26 @@ def test_classes_pull_on_landmarks_only_when_told_to():
         assert method.heads["label"][0].weight.grad.abs().max() > 0
         moved = method.maps[0].weight.grad
         assert (moved is not None and moved.abs().max() > 0) == pulls
+
+
+def test_terms_wait_for_the_landmark_term_where_there_is_one():
+    def acting(share, **changes):
+        method = SeqMt(replace(SMALL, elt_delay=0.25, class_delay=0.5, **changes))
+        wait(method, share)
+        return method.elt_acts, method.class_pulls
+
+    shares = (0.0, 0.25, 0.5)
+    with_landmarks = [acting(share, weight_landmark=1.0) for share in shares]
+    assert with_landmarks == [(False, False), (True, False), (True, True)]
+    assert acting(0.0, weight_landmark=0.0) == (True, True)
+    method, batch = small(landmark=1.0, equivariance=1.0), Blocks(24).batch(range(4))
+    batch["landmarks"] = batch["landmarks"][:, :2]
+    batch["visible"] = batch["visible"][:, :2]
+    batch["labelled"] = torch.tensor([True, True, False, False])
+    method.elt_acts = False
+    assert set(method.losses(batch)) == {"landmark"}
+    method.elt_acts = True
+    assert set(method.losses(batch)) == {"landmark", "equivariance"}
 
 
 @pytest.mark.parametrize("size", [(60, 60), (13, 20), (5, 7)])

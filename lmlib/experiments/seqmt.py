@@ -259,10 +259,6 @@ def train(tasks: list[Task], method, checkpoint) -> dict:
             batch = augment(batch, warp, "border", hide=not problem.guess_hidden)
         return batch
 
-    def before(step):
-        if "L" in cell.terms:  # else nothing could end the waiting
-            wait(method, step / first.steps)
-
     fit(
         method,
         data,
@@ -272,7 +268,7 @@ def train(tasks: list[Task], method, checkpoint) -> dict:
         lr=config.lr,
         betas=config.betas,
         schedule=cosine(first.steps, config.warm_up),
-        before=before,
+        before=lambda step: wait(method, step / first.steps),
         prepare=prepare,
         seed=first.seed,
         checkpoint=checkpoint,

@@ -368,9 +368,14 @@ def weighted(method, terms: dict, logits: dict, batch: Batch) -> dict[str, Tenso
 
 
 def wait(method, share: float) -> None:
-    """Which terms act after this share of the steps, by the configuration's delays."""
-    method.elt_acts = share >= method.config.elt_delay
-    method.class_pulls = share >= method.config.class_delay
+    """Which terms act after this share of the steps, by the configuration's delays.
+
+    Without a landmark term all act at once: nothing could end the waiting.
+    """
+    config = method.config
+    share = share if config.weight_landmark else 1.0
+    method.elt_acts = share >= config.elt_delay
+    method.class_pulls = share >= config.class_delay
 
 
 def start_weights(module: nn.Module, stack: nn.Module) -> None:
