@@ -12,7 +12,13 @@ from lmlib.scenes import Blocks
 from lmlib.training import fit
 
 SMALL = replace(
-    SeqMtConfig.blocks(), size=20, channels=4, kernels=(3, 3), hidden=(8,), dropout=0.0
+    SeqMtConfig.blocks(),
+    size=20,
+    channels=4,
+    kernels=(3, 3),
+    hidden=(8,),
+    dropout=0.0,
+    weight_l2=0.0,
 )
 
 
