@@ -99,7 +99,7 @@ def _check_device(torch) -> Check:
         return Check("device", "note", found, mend)
     found = "cpu (every lesson runs on it)"
     if getattr(torch.cpu, "_is_amx_tile_supported", bool)():
-        found += "; LMLIB_PRECISION=bfloat16 trains large kernels faster on it"
+        found += "; LMLIB_PRECISION=bfloat16 can be faster on it"
     return Check("device", "ok", found)
 
 

@@ -49,7 +49,8 @@ def autocast(device: torch.device):
 
     bfloat16 on CUDA, float32 elsewhere; ``LMLIB_PRECISION``, float32 or bfloat16,
     decides otherwise. On a processor that multiplies matrices in bfloat16 (Intel's AMX)
-    a step of Blocks takes about half the time (``benchmarks/training.py``).
+    a step of Blocks was 1.2 to 1.9 times faster with one thread and small batches, and
+    no faster with two threads and large ones (``benchmarks/training.py``).
     """
     half = current_precision("bfloat16" if device.type == "cuda" else "float32")
     if half == "float32":
