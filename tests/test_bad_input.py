@@ -144,7 +144,7 @@ CASES = {
     ),
     "unknown start": (
         lambda: SeqMt(SeqMtConfig(**{**vars(CONFIG), "start": "warm"})),
-        "start must be one of .'plain', 'comparing', 'mirrored'., got 'warm'",
+        r"start must be one of \('plain', 'comparing', 'mirrored'\), got 'warm'",
     ),
     "negative sigma": (
         lambda: heatmaps.gaussian_maps(torch.zeros(1, 1, 2), (8, 8), -1),

@@ -65,6 +65,9 @@ def test_networks_and_knobs():
     assert of("Seq-MT(L+identity)@5", FACES).config.heads == {"identity": 60}
     with pytest.raises(ValueError, match="no network 'Other'"):
         of("Other(L)@5")
+    for network_of_its_own in ("Comm-MT(L,flat)@5", "Heatmap-MT(L,inverse)@5"):
+        with pytest.raises(ValueError, match="breaks Seq-MT, not"):
+            of(network_of_its_own)
 
 
 def test_the_inverse_control_differs_in_the_direction_alone():

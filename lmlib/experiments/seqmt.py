@@ -160,8 +160,12 @@ def network(problem: Problem, cell: Cell, budget: str | None = None):
     kinds |= {"RCN": HeatmapMt, "RCN+": SeqMt}
     if cell.network not in kinds:
         raise ValueError(f"no network {cell.network!r}; there are {sorted(kinds)}")
-    broken = {"inverse": WrongWay, "flat": Flat}
-    return broken.get(cell.broken, kinds[cell.network])(config)
+    kind, broken = kinds[cell.network], {"inverse": WrongWay, "flat": Flat}
+    if cell.broken in broken:
+        if kind is not SeqMt:
+            raise ValueError(f"{cell.broken!r} breaks Seq-MT, not {cell.network}")
+        kind = broken[cell.broken]
+    return kind(config)
 
 
 def labelled_subset(problem: Problem, data, percent: int, seed: int):

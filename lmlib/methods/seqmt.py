@@ -24,7 +24,7 @@ The paper leaves open, and we chose:
   ``class_delay``; see ``wait``). Before the network can tell head from tail, the ELT is
   content with all landmarks in the middle of the figure and holds them there, and the
   class branch pulls them somewhere that helps *its* random weights.
-* the initial weights, in four ways (``config.start``). "plain" is random. With it,
+* the initial weights (``config.start``). "plain" is random. With it,
   training on class labels alone ends in one of three ways: both shapes found; both maps
   on the same shape; or one map on a shape and the other on the *background*, whose mean
   position betrays the other shape. So "comparing" starts with maps that are bright
