@@ -110,25 +110,32 @@ def unit_variance(layers: nn.Sequential, x: Tensor) -> None:
 
 
 @torch.no_grad()
-def mirror(layers: nn.Sequential) -> None:
-    """Start a stack of convolutions as one linear map, in place (Balduzzi et al. 2017).
+def mirror(network: nn.Module) -> None:
+    """Start convolutions as one linear map, in place (Balduzzi et al. 2017).
 
     Half of the random filters are kept; the other half are their negatives. Of such a
     pair, ReLU passes one or the other, and the next layer weighs the two oppositely, so
     the value arrives whole. No channel starts out dead, and gradients do not shatter: a
-    stack of eight narrow layers learns several times faster.
+    stack of eight narrow layers learns several times faster. In a ``Recombinator`` the
+    poolings keep the pairs roughly, and it still gains.
+
+    ``network``: a ``conv_stack`` or a ``Recombinator``. Its first convolution sees the
+    image, so it weighs no pairs; its last one makes none.
     """
-    pairs_come = False
-    for layer, following in zip(layers, [*layers[1:], None], strict=True):
-        if not isinstance(layer, nn.Conv2d):
-            continue
-        pairs_go = isinstance(following, nn.ReLU)
-        for axis, pairs in enumerate((pairs_go, pairs_come)):
-            half = layer.weight.shape[axis] // 2 * pairs  # an odd one stays alone
-            ours = layer.weight.narrow(axis, 0, half)
-            layer.weight.narrow(axis, half, half).copy_(-ours)
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    joined = {way[0] for way in getattr(network, "up", ())}  # these see two layers
+    for layer in layers:
+        if layer is not layers[-1]:
+            _negate_half(layer.weight, 0)
+        if layer is not layers[0]:
+            for part in layer.weight.chunk(2 if layer in joined else 1, dim=1):
+                _negate_half(part, 1)
         layer.bias.zero_()
-        pairs_come = pairs_go
+
+
+def _negate_half(weight: Tensor, axis: int) -> None:
+    half = weight.shape[axis] // 2  # an odd one stays alone
+    weight.narrow(axis, half, half).copy_(-weight.narrow(axis, 0, half))
 
 
 def mlp(widths: tuple[int, ...], dropout: float = 0.0) -> nn.Sequential:

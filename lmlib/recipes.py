@@ -519,8 +519,10 @@ def _seqmt(method: SeqMt, data: Images, pool: Tensor, steps: int, settings: Sett
     def prepare(batch: Batch) -> Batch:
         index = batch["index"]
         batch["labelled"] = labelled[index.cpu()].to(index.device)
+        if not config.augment:
+            return batch
         # fit has seeded torch for this step
-        return augment(batch, seqmt_affine(len(index), "300w"), "border")
+        return augment(batch, seqmt_affine(len(index), config.augment), "border")
 
     options = {"schedule": cosine(steps, config.warm_up), "betas": config.betas}
     options |= {"prepare": prepare, "before": lambda step: wait(method, step / steps)}

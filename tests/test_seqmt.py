@@ -189,11 +189,26 @@ def test_a_mirrored_stack_starts_as_one_linear_map(channels):
     assert curvature("plain") > 0.1  # negative control
 
 
-def test_a_mirrored_start_takes_odd_channels_and_refuses_an_rcn():
+def test_a_mirrored_rcn_starts_as_one_linear_map_without_its_poolings(monkeypatch):
+    monkeypatch.setattr("lmlib.layers.local_contrast", lambda images: images)
+    monkeypatch.setattr(F, "max_pool2d", F.avg_pool2d)
+
+    def curvature(start):
+        torch.manual_seed(0)
+        config = replace(SMALL, trunk="rcn", levels=2, channels=8, start=start)
+        maps = SeqMt(config).maps.double()
+        a, b = torch.randn(2, 3, 1, 24, 24, dtype=torch.float64)
+        with torch.no_grad():
+            bend = maps(a + b) - maps(a) - maps(b)
+            return (bend.abs().max() / maps(a).abs().max()).item()
+
+    assert curvature("mirrored") < 1e-12
+    assert curvature("plain") > 0.1  # negative control
+
+
+def test_a_mirrored_start_takes_odd_channels():
     weights = SeqMt(replace(SMALL, channels=5, start="mirrored")).maps[0].weight
     torch.testing.assert_close(weights[2:4], -weights[:2])
-    with pytest.raises(ValueError, match="only a stack"):
-        SeqMt(replace(SMALL, trunk="rcn", levels=2, start="mirrored"))
     with pytest.raises(ValueError, match="start must be one of"):
         SeqMt(replace(SMALL, start="upside-down"))
 

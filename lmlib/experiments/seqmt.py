@@ -112,7 +112,6 @@ class Problem:
     small: bool = True  # under the class budget, the presets end in "_class"
     labels: tuple[str, ...] = ()  # class labels the scene gives
     balance: str | None = None  # labelled subsets hold every class of this one
-    augment: str = ""  # ranges of the transformations of training images
     guess_hidden: bool = False  # hidden landmarks are annotated too, as on faces
     identities: int = 0  # people in the training images
     # What Comm-MT and Heatmap-MT are trained with, where it differs.
@@ -258,8 +257,8 @@ def train(tasks: list[Task], method, checkpoint) -> dict:
         batch["labelled"] = labelled.to(batch["index"].device)
         if cell.broken == "shuffled":
             batch = wrong(batch)
-        if problem.augment:  # fit has seeded torch for this step
-            warp = seqmt_affine(row.numel(), problem.augment)
+        if config.augment:  # fit has seeded torch for this step
+            warp = seqmt_affine(row.numel(), config.augment)
             batch = augment(batch, warp, "border", hide=not problem.guess_hidden)
         return batch
 
@@ -613,7 +612,6 @@ PROBLEMS = {
             in_order(HANDS_KEY, each(TABLE_1, PERCENTS[1:], 5)),
             labels=("label",),
             balance="label",
-            augment="hands",
         ),
         Problem(
             "seqmt-faces",
@@ -626,7 +624,6 @@ PROBLEMS = {
             in_order(FACES_KEY, each(TABLE_1, PERCENTS[1:], 5)),
             labels=("emotion", "camera"),
             balance="emotion",
-            augment="multipie",
             guess_hidden=True,
             identities=60,
         ),
@@ -639,11 +636,10 @@ PROBLEMS = {
                 "hard": (partial(wild, seed=2, turned=1.6), range(500)),
             },
             "w300",
-            dict.fromkeys(PERCENTS, 400),
+            dict.fromkeys(PERCENTS, 1000),
             eye_distances,
             WILD_KEY,
             rcn="rcn_plus",
-            augment="300w",
             guess_hidden=True,
         ),
         Problem(
@@ -652,7 +648,7 @@ PROBLEMS = {
             (photographs, range(1600)),
             {"": (photographs, range(1600, 2012))},
             "w300",
-            dict.fromkeys(PERCENTS, 1000),
+            dict.fromkeys(PERCENTS, 2000),
             eye_distances,
             {
                 f"{net}({terms})@{percent}": 1
@@ -662,7 +658,6 @@ PROBLEMS = {
             }
             | {"RCN+(L+T,inverse)@5": 1, "RCN+(L,long)@100": 1},
             rcn="rcn_plus",
-            augment="300w",
             guess_hidden=True,
         ),
     )
