@@ -258,13 +258,8 @@ class SeqMtConfig:
     @classmethod
     def w300_class(cls) -> "SeqMtConfig":
         """Ours, for two cores: 40 px, six 5x5 convolutions of 16 maps."""
-        stack = {
-            "trunk": "stack",
-            "kernels": (5,) * 6 + (1, 1),
-            "contrast": 3.0,
-            "lr": 2e-3,
-        }
-        return _small(cls.w300(), beta=0.01, **W300_CLASS | stack)
+        stack = {"trunk": "stack", "kernels": (5,) * 6 + (1, 1), "lr": 2e-3}
+        return _small(cls.w300(), size=40, beta=0.01, contrast=3.0, **stack)
 
     @classmethod
     def rcn_plus(cls) -> "SeqMtConfig":
@@ -288,7 +283,7 @@ class SeqMtConfig:
     @classmethod
     def rcn_plus_class(cls) -> "SeqMtConfig":
         """Ours, for two cores: 40 px, 16 maps, three poolings."""
-        return _small(cls.rcn_plus(), **W300_CLASS)
+        return _small(cls.rcn_plus(), size=40)
 
 
 def _small(config: SeqMtConfig, size: int = 32, **changes) -> SeqMtConfig:
@@ -297,17 +292,17 @@ def _small(config: SeqMtConfig, size: int = 32, **changes) -> SeqMtConfig:
 
     An RCN sees the whole image through its poolings and learns many times faster than a
     stack of convolutions of the same cost. Its maps need no rescaling to start.
+
+    What short runs gained most from (300-W with all labels: 10.7 % of the eyes'
+    distance, so 7.8 in the same time): a mirrored start, small batches, a rate that
+    rises slowly, and milder turns in augmentation. See ``wait`` for the delays.
     """
     small = {"size": size, "trunk": "rcn", "levels": 3, "kernels": (5,)}
-    small |= {"channels": 16, "last_channels": 64, "beta": 1.0}
-    small |= {"start": "plain", "contrast": 0.0}
-    return replace(config, **{**small, "lr": 4e-3, "batch_size": 16, **changes})
+    small |= {"channels": 16, "last_channels": 64, "beta": 1.0, "contrast": 0.0}
+    small |= {"start": "mirrored", "lr": 6e-3, "warm_up": 400, "batch_size": 8}
+    small |= {"augment": "mild", "elt_delay": 0.25, "class_delay": 0.5}
+    return replace(config, **small | changes)
 
-
-# What short runs on 300-W gained most from: a mirrored start, small batches (twice as
-# many steps in the time), a rate that rises slowly, and mild augmentation.
-W300_CLASS = {"size": 40, "start": "mirrored", "augment": "300w_mild"}
-W300_CLASS |= {"lr": 6e-3, "warm_up": 400, "batch_size": 8, "elt_delay": 0.25}
 
 STARTS = ("plain", "comparing", "mirrored")
 
