@@ -257,8 +257,11 @@ class SeqMtConfig:
 
     @classmethod
     def w300_class(cls) -> "SeqMtConfig":
-        """Ours, for two cores: 40 px, six 5x5 convolutions of 16 maps."""
-        stack = {"trunk": "stack", "kernels": (5,) * 6 + (1, 1), "lr": 2e-3}
+        """Ours, for two cores: 40 px, four 9x9 convolutions of 16 maps.
+
+        As in the paper's network, a map's pixel sees four fifths of the image's width.
+        """
+        stack = {"trunk": "stack", "kernels": (9,) * 4 + (1, 1), "lr": 4e-3}
         return _small(cls.w300(), size=40, beta=0.01, contrast=3.0, **stack)
 
     @classmethod
