@@ -267,7 +267,7 @@ def environment() -> dict:
     import torch
 
     if torch.cuda.is_available():
-        device = torch.cuda.get_device_name()
+        device = f"{torch.cuda.get_device_name()} ({current_precision('bfloat16')})"
     else:
         kind = "mps" if torch.backends.mps.is_available() else "cpu"
         half = current_precision("float32") == "bfloat16"
