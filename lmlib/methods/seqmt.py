@@ -257,12 +257,13 @@ class SeqMtConfig:
 
     @classmethod
     def w300_class(cls) -> "SeqMtConfig":
-        """Ours, for two cores: 40 px, four 9x9 convolutions of 16 maps.
+        """Ours, for two cores: 40 px, five 9x9 convolutions of 16 maps.
 
-        As in the paper's network, a map's pixel sees four fifths of the image's width.
+        A map's pixel sees 41 pixels across: the whole width, from the centre. In the
+        paper's network of eight, it sees 65 of 80.
         """
-        stack = {"trunk": "stack", "kernels": (9,) * 4 + (1, 1), "lr": 4e-3}
-        return _small(cls.w300(), size=40, beta=0.01, contrast=3.0, **stack)
+        stack = {"trunk": "stack", "kernels": (9,) * 5 + (1, 1)}
+        return _small(cls.w300(), size=40, beta=0.01, contrast=1.0, **stack)
 
     @classmethod
     def rcn_plus(cls) -> "SeqMtConfig":
