@@ -636,7 +636,7 @@ PROBLEMS = {
             "Section 4.3: people and animals, one auxiliary image or five",
             mixed_images,
             1000,
-            1000,
+            300,
             "smallnet",
             measure_animals,
             lambda cell: tuple(
