@@ -59,8 +59,8 @@ def test_networks_and_knobs():
         ("Seq-MT(L,flat)@5", BLOCKS),
         ("RCN+(L,flat)@100", PROBLEMS["seqmt-wild"]),
     ):
-        flat, size = of(setting, problem), problem.config(rcn="RCN" in setting).size
-        points = flat.landmarks(torch.rand(2, 1, size, size))
+        flat = of(setting, problem)
+        points = flat.landmarks(torch.rand(2, 1, flat.config.size, flat.config.size))
         torch.testing.assert_close(points, torch.zeros_like(points), atol=1e-5, rtol=0)
     assert of("Seq-MT(L+identity)@5", FACES).config.heads == {"identity": 60}
     with pytest.raises(ValueError, match="no network 'Other'"):
@@ -68,6 +68,17 @@ def test_networks_and_knobs():
     for network_of_its_own in ("Comm-MT(L,flat)@5", "Heatmap-MT(L,inverse)@5"):
         with pytest.raises(ValueError, match="breaks Seq-MT, not"):
             of(network_of_its_own)
+
+
+def test_what_seqmt_is_compared_with_has_recipes_of_its_own():
+    hands = PROBLEMS["seqmt-hands"]
+    usual, heatmap = hands.config(), hands.config("Heatmap-MT")
+    assert heatmap.weight_landmark > usual.weight_landmark and heatmap.class_norm
+    assert hands.config("Comm-MT").start == "plain" != usual.start
+    # They were tuned for short runs: the paper's sizes stay as they are.
+    assert hands.config("Heatmap-MT", "full") == hands.config(budget="full")
+    # Blocks has one size only.
+    assert BLOCKS.config("Comm-MT", "full").batch_size == 16
 
 
 def test_the_inverse_control_differs_in_the_direction_alone():

@@ -67,6 +67,15 @@ def test_heatmap_mt_has_seq_mts_maps():
     assert parameter_count(ours.maps) == parameter_count(seq.maps)
 
 
+def test_class_norm_reads_classes_whatever_the_size_of_the_maps():
+    config = replace(SeqMtConfig.blocks(), dropout=0.0)
+    scores = torch.randn(2, 5, 60, 60)
+    for norm in (True, False):
+        method = HeatmapMt(replace(config, class_norm=norm)).eval()
+        small, large = (method._logits(k * scores)["label"] for k in (1.0, 30.0))
+        assert torch.allclose(small, large, atol=1e-3) == norm
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_builds_and_answers(name):
     config = SeqMtConfig.preset(name)

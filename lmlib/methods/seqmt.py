@@ -84,6 +84,7 @@ class SeqMtConfig:
     elt_delay: float = 0.0  # share of the steps before the ELT acts
     class_delay: float = 0.0  # and before classes pull on the landmarks
     contrast: float = 0.0  # wanted deviation of beta * M(I) at the start; 0: as it is
+    class_norm: bool = False  # of Heatmap-MT: see there
     image_channels: int = 1
     lr: float = 1e-3  # Adam; the paper names neither this nor the batch
     warm_up: int = 50  # steps in which the rate rises to lr, before it falls
