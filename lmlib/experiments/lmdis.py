@@ -578,7 +578,7 @@ PROBLEMS = {
                 "K20": 1,
                 "K10,landmarks=7": 1,
                 "K10,landmarks=9": 1,
-                "K10,landmarks=5": 1,
+                **{f"K10,landmarks={tenths}": 1 for tenths in (5, 1)},
                 "K10,paper-warp": 1,
                 **{f"K10,{term}=5": 1 for term in TERMS},
             },
