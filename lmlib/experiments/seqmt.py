@@ -553,8 +553,8 @@ BLOCKS_OTHERS = {"batch_size": 16, "lr": 1.5e-3, "warm_up": 50, "weight_l2": 0.0
 }
 
 
-def small_others(weight_landmark: float = 1.0) -> dict[str, dict[str, object]]:
-    """Recipes of Comm-MT and Heatmap-MT beside the small Seq-MT, tuned on hands.
+def small_others(weight_landmark: float) -> dict[str, dict[str, object]]:
+    """Recipes of Comm-MT and Heatmap-MT beside a small RCN, tuned on hands.
 
     Heatmap-MT's cross-entropy is a few times smaller than an error in square pixels:
     with the same weight, classes ruin its landmarks.
@@ -661,7 +661,10 @@ PROBLEMS = {
             WILD_KEY,
             rcn="rcn_plus",
             guess_hidden=True,
-            others=small_others(),
+            others={
+                "Comm-MT": {"lr": 1e-3, "start": "plain"},
+                "Heatmap-MT": {"lr": 3e-3},
+            },
         ),
         Problem(
             "seqmt-300w",
