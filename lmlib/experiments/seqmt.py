@@ -588,6 +588,7 @@ FACES_KEY = in_order(
     {"Seq-MT(L+T,inverse)@5": 1, "Seq-MT(L+C,shuffled)@5": 1},
     {"Seq-MT(L+camera,shuffled)@5": 1, "Seq-MT(L+C,shuffled)@50": 1},
 )
+WILD_OTHERS = ("Seq-MT(L)", "Seq-MT(L+T)", "Comm-MT(L)", "Heatmap-MT(L)")
 WILD_KEY = in_order(
     {f"{row}@{p}": 5 for p in (100, 5) for row in ("RCN+(L)", "RCN+(L+T)")},
     {"RCN(L)@100": 5, "RCN+(L,flat)@100": 1},
@@ -596,6 +597,7 @@ WILD_KEY = in_order(
     {f"RCN+({terms})@{p}": 5 for p in (20, 10, 50) for terms in ("L", "L+T")},
     each(("Comm-MT(L)", "Heatmap-MT(L)"), [5, 100], 5),
     {"RCN+(L,long)@100": 1},
+    {f"{row}@{p}": 5 for p in (10, 20, 50) for row in WILD_OTHERS},
 )
 PROBLEMS = {
     problem.name: problem
