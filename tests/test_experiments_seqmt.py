@@ -9,6 +9,7 @@ from lmlib.experiments.seqmt import PROBLEMS, Cell, labelled_subset, network, ru
 from lmlib.geometry import Affine
 from lmlib.methods.seqmt import SeqMt
 from lmlib.methods.seqmt_baselines import CommMt, HeatmapMt
+from lmlib.paper import paper_tables
 
 BLOCKS = PROBLEMS["seqmt-blocks"]
 FACES = PROBLEMS["seqmt-faces"]
@@ -45,6 +46,12 @@ def test_every_setting_of_every_table_builds(problem):
         names = {"L": "landmark", "C": "class", "T": "equivariance"}
         for letter, name in names.items():
             assert bool(method.weights.get(name, 0)) == (letter in terms), setting
+
+
+def test_every_cell_of_the_papers_tables_is_listed():
+    for table in paper_tables("seqmt").values():
+        cells = {f"{row}@{p}" for row, found in table.rows.items() for p in found}
+        assert not cells - set(PROBLEMS[table.experiment].settings), table.source
 
 
 def test_networks_and_knobs():
