@@ -151,6 +151,7 @@ def test_measures_have_their_names_and_a_random_network_is_bad(method):
         ("dve-turned", "C3+DVE,before"),
         ("dve-roboarm", "C20+DVE,still"),
         ("dve-animals", "C64+DVE5"),
+        ("dve-ears", "C64+DVE5"),
     ],
 )
 def test_a_cell_of_each_table_runs(name, setting, tmp_path, monkeypatch):

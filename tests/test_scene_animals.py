@@ -255,6 +255,18 @@ def test_framed_like_faces(wild):
     assert (ours.mean((0, 1)) - human.mean((0, 1))).norm() < 0.4
 
 
+def test_a_framed_face_lies_where_people_have_theirs():
+    """With the ears in the frame, eyes lie lower than people's; without, not."""
+    still = dict(yaw=20, pitch=10, roll=10)
+    human = five_points(Faces(48, **still).batch(range(48))["landmarks"])
+    off = {}
+    for frame in ("head", "face"):
+        ours = Animals(48, **still, frame=frame).batch(range(96))["landmarks"][:, :2]
+        off[frame] = (ours.mean((0, 1)) - human[:, :2].mean((0, 1)))[1].item()
+    assert off["head"] > 0.15
+    assert abs(off["face"]) < 0.5 * off["head"]
+
+
 def test_knobs_make_it_easier(wild, still):
     corner = (slice(None), slice(None), slice(0, 2), slice(0, 2))
     wall, clutter = (b["image"][corner].flatten(1).std(0).mean() for b in (still, wild))
@@ -272,6 +284,7 @@ def test_knobs_make_it_easier(wild, still):
         ({"size": 16}, "32 to 256 pixels, got 16"),
         ({"yaw": 90}, "yaw must be 0 to 60 degrees, got 90"),
         ({"margin": (2.0, 1.0)}, "margin must be"),
+        ({"frame": "ears"}, "frame must be 'head' or 'face', got 'ears'"),
     ],
 )
 def test_bad_settings_are_named(settings, says):

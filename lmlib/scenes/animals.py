@@ -8,8 +8,10 @@ part in every species and in ``Faces``: a nose tip is a nose tip. Camera, light,
 and framing are those of ``Faces``, so that the two sets mix.
 
 Knobs: ``species`` (they take turns: any run of that many images holds each once),
-``variety`` (how much individuals of a species differ in shape; 0: not at all), and of
-Faces ``yaw``, ``pitch``, ``roll``, ``background``, ``illumination``, ``margin``.
+``variety`` (how much individuals of a species differ in shape; 0: not at all),
+``frame`` (what fills the image: the "head" with half of its ears, or the "face" from
+brows to chin, as in ``Faces``), and of Faces ``yaw``, ``pitch``, ``roll``,
+``background``, ``illumination``, ``margin``.
 """
 
 import functools
@@ -207,7 +209,7 @@ def _constants(size: int, margin: float, device: torch.device) -> dict:
         "maps": torch.stack(list(maps.values())),
         "flap": torch.stack([s / 2 + 0.5, t]),
         "uv": torch.cat([dense(u, v), *flaps], 1),
-        "places": Animals.places(),
+        "places": torch.cat([Animals.places(), head.landmark_places()[[19, 24]]]),
     }
     out = {k: v.to(device) for k, v in out.items()} | {"names": list(maps)}
     return out | {"dense": {"head": (rows, columns), "ear": ear}}
@@ -228,12 +230,14 @@ class Muzzles(Portraits):
         roots = torch.stack([root * root.new_tensor([-1.0, 1.0]), root], 1)
         places = torch.cat([c["places"].expand(n, -1, -1), roots], 1)[:, None]
         self.marks = F.grid_sample(ring, places, align_corners=True)[:, :, 0]
-        face, roots = self.marks[:, :, :9], self.marks[:, :, 9:]
+        face, brows, roots = self.marks.split([9, 2, 2], dim=2)
         ears = [self._ear(roots[:, :, i], side) for i, side in ((0, -1), (1, 1))]
         tips = torch.stack([ear[:, :, -1, 6] for ear in ears], 2)
 
-        # The frame holds the face and half of the ears.
-        flat = self.project(torch.cat([face[:, :, 5:], roots.lerp(tips, 0.45)], 2))
+        # The box that ``margin`` widens: the head and half of its ears, or the face.
+        whole = [face[:, :, 5:], roots.lerp(tips, 0.45)]
+        box = whole if knobs.frame == "head" else [face[:, :, 6:], brows]
+        flat = self.project(torch.cat(box, 2))
         low, high = flat[:, :2].amin(2), flat[:, :2].amax(2)
         self.reach = (high - low).amax(1) / 2 * q["margin"]
         self.centre = (low + high) / 2 + q["shift"] * self.reach[:, None]
@@ -400,7 +404,7 @@ class Animals:
         species: tuple[str, ...] | None = None, variety: float = 1.0,
         yaw: float = 35.0, pitch: float = 15.0, roll: float = 15.0,
         background: bool = True, illumination: bool = True,
-        margin: tuple[float, float] = (1.35, 1.75),
+        frame: str = "head", margin: tuple[float, float] = (1.35, 1.75),
     ):  # fmt: skip
         species = (species,) if isinstance(species, str) else species
         self.species = self.species_names if species is None else tuple(species)
@@ -409,12 +413,15 @@ class Animals:
             raise ValueError(f"species must be some of {known}, got {species!r}")
         if not 0 <= variety <= 2:
             raise ValueError(f"variety must be 0 to 2, got {variety}")
+        if frame not in ("head", "face"):
+            raise ValueError(f"frame must be 'head' or 'face', got {frame!r}")
         # Pose, light and place are drawn by Faces, which also checks their settings.
         self.scene = Faces(size, seed + 1_000_003, yaw=yaw, pitch=pitch, roll=roll,
                            background=background, illumination=illumination,
                            margin=margin)  # fmt: skip
         self.size, self.seed, self.variety = size, seed, variety
-        self.background, self.margin, self.studio = background, margin, False
+        self.background, self.frame = background, frame
+        self.margin, self.studio = margin, False
 
     @staticmethod
     def places() -> Tensor:
