@@ -671,6 +671,7 @@ KEPT: dict[str, tuple[str, ...]] = {
     "dve-faces": (*TABLE_1, "hourglass-C64+DVE"),
     "dve-roboarm": ("C20", "C20+DVE", "C3", "C20+DVE,still"),
     "dve-animals": ("C64+DVE5", "C64"),
+    "dve-ears": ("C64+DVE5",),
 }
 
 
