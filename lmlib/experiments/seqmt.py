@@ -549,10 +549,8 @@ BLOCKS_KNOBS = {
     for value in ("0.01", "0.1", "10")
 }
 # Is what lacks to the paper's numbers length of training?
-BLOCKS_LONG = {
-    f"Seq-MT({terms},long)@{percent}": 1
-    for terms, percent in (("L", 100), ("L+T", 5), ("L+T+C", 5), ("L+C", 100))
-}
+LONG_ROWS = tuple(row.replace(")", ",long)") for row in SEQ_MT)
+BLOCKS_LONG = each(LONG_ROWS, [100, 5, 50, 20, 10, 1])
 BLOCKS_OTHERS = {
     "batch_size": 16,
     "lr": 1.5e-3,
