@@ -65,6 +65,18 @@ def load(experiment: str, setting: str, build):
     return method.eval()
 
 
+def ships(experiment: str, setting: str, seed: int, steps: int) -> bool:
+    """Is the network that ships of just this training, under the current budget?"""
+    from lmlib.training import read_metadata
+
+    path = kept_file(experiment, setting)
+    if not path.is_file():
+        return False
+    said = read_metadata(path)
+    wanted = {"budget": current_budget(), "seed": seed, "steps": steps}
+    return all(said.get(name) == value for name, value in wanted.items())
+
+
 def runs(problem, run_cell, metrics) -> Iterator[Run]:
     """Every setting of seed 0 first, then seed 1, ...
 

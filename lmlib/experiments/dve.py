@@ -169,14 +169,8 @@ def train_cell(problem: Problem, setting: str, seed: int):
 
 def trained(problem: Problem, setting: str, seed: int) -> dict:
     """The weights of a trained cell; those that ship, if they are of that training."""
-    from lmlib.training import read_metadata
-
-    path = kept_file(problem.name, setting)
-    if path.is_file():
-        said = read_metadata(path)
-        kept = tuple(said.get(name) for name in ("budget", "seed", "steps"))
-        if kept == (current_budget(), seed, problem.budgeted_steps()):
-            return load_cell(problem.name, setting).state_dict()
+    if cells.ships(problem.name, setting, seed, problem.budgeted_steps()):
+        return load_cell(problem.name, setting).state_dict()
     return train_cell(problem, setting, seed)[0].state_dict()
 
 
