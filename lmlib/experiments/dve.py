@@ -239,11 +239,14 @@ def training_data(train: Callable, size: int, count: int):
 # --- the data sets --------------------------------------------------------------------
 
 
+POSE = {"yaw": 20, "pitch": 10, "roll": 10}  # degrees, of people and animals
+
+
 def face_scene(size: int, *, turned: float = 1.0):
     """CelebA's stand-in; ``turned`` stretches the range of poses."""
     from lmlib.scenes import Faces
 
-    return Faces(size, yaw=20 * turned, pitch=10 * turned, roll=10 * turned)
+    return Faces(size, **{angle: turned * most for angle, most in POSE.items()})
 
 
 def face_images(size: int, count: int, turned: float = 1.0):
@@ -284,7 +287,7 @@ def animal_scene(size: int, frame: str = "face"):
     """Animals turned as far as the people are and, unless said, framed like them."""
     from lmlib.scenes import Animals
 
-    return Animals(size, yaw=20, pitch=10, roll=10, frame=frame)
+    return Animals(size, **POSE, frame=frame)
 
 
 def mixed_images(size: int, count: int, frame: str = "face"):
@@ -520,30 +523,38 @@ def measure_arm(method, cell: Cell) -> dict[str, float]:
     return summary("match", errors)
 
 
-def measure_animals(method, cell: Cell, frame: str = "face") -> dict[str, float]:
-    """Eyes, nose and mouth matched from people to animals, and between species.
+def animal_questions(config, frame: str = "face"):
+    """What is asked of animals: from people to them, and from one species to another.
 
+    Yields a name, images ``(B, 3, H, W)`` and their five points ``(B, 5, 2)``, the
+    animals' images, their points, and which points are known in both ``(B, 5)``.
     Animals take turns, so the next image shows another species.
     """
-    size = method.config.frame
-    people = method.crop(*face_set(size, "test"))
-    batch = animal_scene(size, frame).batch(share("test"))
-    image, points = method.crop(batch["image"], batch["landmarks"][:, :5])
+    from lmlib.methods.dve import crop
+
+    people, marks = crop(*face_set(config.frame, "test"), config)
+    batch = animal_scene(config.frame, frame).batch(share("test"))
+    image, points = crop(batch["image"], batch["landmarks"][:, :5], config)
     seen = batch["visible"][:, :5] & (points.abs() < 1).all(-1)
-    inside = (people[1].abs() < 1).all(-1)
+    inside = (marks.abs() < 1).all(-1)
+    yield "people", people, marks, image, points, inside & seen
+    theirs, spots, there = (x.roll(1, 0) for x in (image, points, seen))
+    yield "species", theirs, spots, image, points, there & seen
+
+
+def measure_animals(method, cell: Cell, frame: str = "face") -> dict[str, float]:
+    """Eyes, nose and mouth matched to animals; see ``animal_questions``."""
     errors = {}
-    for name, source, valid in (
-        ("people", people, inside),
-        ("species", (image.roll(1, 0), points.roll(1, 0)), seen.roll(1, 0)),
-    ):
+    for name, *asked, known in animal_questions(method.config, frame):
+        images, points, animals, truth = asked
         for part, which in (("", slice(0, 5)), ("_eyes", slice(0, 2))):
             found = match_errors(
                 method,
-                source[0],
-                source[1][:, which],
-                image,
+                images,
                 points[:, which],
-                (valid & seen)[:, which],
+                animals,
+                truth[:, which],
+                known[:, which],
             )
             errors[f"match_{name}{part}"] = found.mean().item()
     return errors
@@ -557,6 +568,17 @@ def animal_metrics(cell: Cell) -> tuple[str, ...]:
 # --- the tables -----------------------------------------------------------------------
 
 TABLE_1 = [f"C{c}{dve}" for c in (64, 3, 16, 32) for dve in ("", "+DVE")]
+ANIMALS = Problem(
+    "dve-animals",
+    "Section 4.3: people and animals, one auxiliary image or five",
+    mixed_images,
+    1000,
+    1200,
+    "smallnet",
+    measure_animals,
+    animal_metrics,
+    {**dict.fromkeys(("C64+DVE5", "C64", "C64+DVE"), 3), "C64+DVE5,shuffled": 1},
+)
 PROBLEMS = {
     problem.name: problem
     for problem in (
@@ -634,30 +656,14 @@ PROBLEMS = {
                 1,
             ),
         ),
-        Problem(
-            "dve-animals",
-            "Section 4.3: people and animals, one auxiliary image or five",
-            mixed_images,
-            1000,
-            1200,
-            "smallnet",
-            measure_animals,
-            animal_metrics,
-            {
-                **dict.fromkeys(("C64+DVE5", "C64", "C64+DVE"), 3),
-                "C64+DVE5,shuffled": 1,
-            },
-        ),
-        Problem(
-            "dve-ears",
-            "The same, animals framed with their ears, so that eyes lie lower",
-            partial(mixed_images, frame="head"),
-            1000,
-            1200,
-            "smallnet",
-            partial(measure_animals, frame="head"),
-            animal_metrics,
-            {"C64+DVE5": 1},
+        ANIMALS,
+        replace(
+            ANIMALS,
+            name="dve-ears",
+            about="The same, animals framed with their ears, so that eyes lie lower",
+            train=partial(mixed_images, frame="head"),
+            measure=partial(measure_animals, frame="head"),
+            settings={"C64+DVE5": 1},
         ),
     )
 }
