@@ -17,6 +17,10 @@ Networks see no label. What is measured on them afterwards:
   landmarks with another within .03; ``equivariance``: how far off landmarks are after a
   warp. All in percent of the image's edge.
 * ``reconstruction``: mean squared error of a channel of a pixel.
+* ``psnr``: the same in dB, the mean over images.
+* ``follows_down``, ``follows_up`` (faces of 64 pixels): the three landmarks nearest the
+  mouth are asked ``ASKED`` lower or higher, the face is drawn and looked at again. How
+  far they went, as a share of what was asked.
 * ``moved``, ``kept``: draw an image with another image's landmarks and its own vectors,
   and look again. How far are the landmarks from where they were put, over how far they
   were moved; and how far is the colour from the own image's, over how far from the
@@ -36,6 +40,7 @@ from lmlib.results import Run, Table, run_file
 TERMS = ("reconstruction", "concentration", "separation", "equivariance")
 CHANGES = {
     "long": "two and a half times the steps",
+    "gallery": "seven times the steps: hours, for networks to look at",
     "unstaged": "lambda_recon has its last value from the first step",
     "paper-warp": "the paper's warps: scale 1.25^N(0, 1), shift .15",
     "flow": "equivariance under the optical flow of a video, too",
@@ -48,6 +53,7 @@ BROKEN = {
     "wrong-flow": "where a pixel went is taken from another video",
 }
 LABELS = (10, 50, 100, 200)  # of figure 38, and all
+ASKED = 0.16  # of [-1, 1]: 5 of 64 pixels
 DRAWS = 3  # labelled subsets of each size that are averaged
 
 
@@ -108,6 +114,7 @@ class Problem:
     settings: dict[str, int]  # setting -> number of seeds, in the order to run them
     error: Callable | None = None  # (regression inputs) -> percent; None: no labels
     changes: tuple[tuple[str, object], ...] = ()  # on the class preset
+    mouth: tuple[int, ...] = ()  # annotated landmarks of what is asked to move
 
     def config(self, cell: Cell, budget: str | None = None):
         """The configuration of a cell under a budget, the current one by default."""
@@ -164,6 +171,7 @@ def train_cell(problem: Problem, setting: str, seed: int):
     config = problem.config(cell)
     steps = budget(quick=2, class_=problem.steps, full=config.steps)
     steps = steps * 5 // 2 if "long" in cell.changes else steps
+    steps = steps * 7 if "gallery" in cell.changes else steps
     data = training_data(problem, cell, config.size)
     torch.manual_seed(seed + 1000 * ("twin" in cell.changes))
     if cell.sparse:
@@ -409,6 +417,8 @@ def measure(problem: Problem, method, cell: Cell) -> dict[str, float]:
         measured |= behaviour(method, config, test.all["image"], found)
         if not cell.sparse:
             measured |= drawing(method, test.all["image"])
+        if problem.mouth and not cell.sparse:
+            measured |= following(method, test, list(problem.mouth))
         if "label" in test.all and cell.digit is None:
             measured["digits_read"] = digits_read(known, found, labelled, test)
     return measured
@@ -525,6 +535,23 @@ def drawing(method, images) -> dict[str, float]:
     return measured | {"kept": (kept / taken.clamp(min=1e-6)).item()}
 
 
+def following(method, test, mouth: list[int]) -> dict[str, float]:
+    """Do drawn mouths go where they are asked to? And how good are drawings, in dB?"""
+    images = test.all["image"]
+    points, vectors = method.encode(images)
+    error = (method.decode(points, vectors) - images).square().mean((1, 2, 3))
+    centre = test.all["landmarks"][:, mouth].mean((0, 1))
+    near = (points.mean(0) - centre).norm(dim=-1).argsort()[:3]
+    measured = {"psnr": (-10 * error.log10()).mean().item()}
+    for name, sign in (("follows_down", 1), ("follows_up", -1)):
+        wanted = points.clone()
+        wanted[:, near, 1] += sign * ASKED
+        again = method.landmarks(method.decode(wanted, vectors))
+        gone = (again - points)[:, near, 1].mean()
+        measured[name] = (sign * gone / ASKED).item()
+    return measured
+
+
 def digits_read(known, found, labelled, test) -> float:
     """Share of test digits that a linear classifier reads from the landmarks alone."""
     from sklearn.linear_model import LogisticRegression
@@ -542,6 +569,8 @@ def metrics(problem: Problem, cell: Cell) -> tuple[str, ...]:
         names += [f"error_{count}" for count in LABELS]
     if not cell.sparse:
         names += ["reconstruction", "moved"]
+        if problem.mouth:
+            names += ["psnr", "follows_down", "follows_up"]
     if problem.error:
         names += [] if cell.sparse else ["kept"]
     elif cell.digit is None:
@@ -581,6 +610,28 @@ PROBLEMS = {
                 **{f"K10,{term}=5": 1 for term in TERMS},
             },
             partial(distance_error, (0, 1)),
+        ),
+        Problem(
+            "lmdis-faces64",
+            "Figure 10 and tables 1 and 5 with a decoder that draws: faces of 64 px",
+            face_images,
+            range(6000),
+            range(50_000, 50_500),
+            range(100_000, 100_300),
+            1500,
+            ("celeba10", "faces64"),
+            {
+                "K10,gallery": 1,
+                "K30,gallery": 1,
+                "K10": 3,
+                **{f"K10,no-{term}": 3 for term in reversed(TERMS)},
+                "K10,untrained": 1,
+                "K10,landmarks=0": 3,
+                "K30": 1,
+                "K10,twin": 1,
+            },
+            partial(distance_error, (0, 1)),
+            mouth=(3, 4),
         ),
         Problem(
             "lmdis-celeba",
@@ -666,6 +717,7 @@ PROBLEMS = {
 }
 KEPT: dict[str, tuple[str, ...]] = {
     "lmdis-faces": ("K10", "K10,long", "K30", *(f"K10,no-{term}" for term in TERMS)),
+    "lmdis-faces64": ("K10,gallery", "K30,gallery"),
     "lmdis-walkers": ("K16,flow,motion",),
     "lmdis-cars": ("K10",),
     "lmdis-animals": ("K10",),
