@@ -77,7 +77,7 @@ class Problem:
     train: Callable  # (size, count) -> training data with ``batch(indices)``
     images: int  # how many of them
     steps: int  # of the class budget
-    preset: str  # of DveConfig; "_class" is added under the class budget
+    presets: tuple[str, str]  # of DveConfig: full and class budget
     measure: Callable  # (method, cell) -> {metric: value}
     metrics: Callable  # cell -> names
     settings: dict[str, int]  # setting -> number of seeds, in the order to run them
@@ -91,10 +91,10 @@ class Problem:
         """The configuration of a cell under a budget, the current one by default."""
         from lmlib.methods.dve import DveConfig
 
-        small = "" if (budget or current_budget()) == "full" else "_class"
-        config = DveConfig.preset(self.preset + small)
+        small = (budget or current_budget()) != "full"
+        config = DveConfig.preset(self.presets[small])
         if cell.network == "hourglass":
-            big = DveConfig.preset(f"hourglass{small or '64'}")
+            big = DveConfig.preset(("hourglass64", "hourglass_class")[small])
             changes = {"network": "hourglass", "planes": big.planes, "depth": big.depth}
             config = replace(config, **changes)
         pairs = "identity" if cell.change == "still" else config.pairs
@@ -568,13 +568,14 @@ def animal_metrics(cell: Cell) -> tuple[str, ...]:
 # --- the tables -----------------------------------------------------------------------
 
 TABLE_1 = [f"C{c}{dve}" for c in (64, 3, 16, 32) for dve in ("", "+DVE")]
+SMALLNET = ("smallnet64", "smallnet_class")
 ANIMALS = Problem(
     "dve-animals",
     "Section 4.3: people and animals, one auxiliary image or five",
     mixed_images,
     1000,
     1200,
-    "smallnet",
+    SMALLNET,
     measure_animals,
     animal_metrics,
     {**dict.fromkeys(("C64+DVE5", "C64", "C64+DVE"), 3), "C64+DVE5,shuffled": 1},
@@ -588,7 +589,7 @@ PROBLEMS = {
             face_images,
             1000,
             1000,
-            "smallnet",
+            SMALLNET,
             measure_faces,
             face_metrics,
             {
@@ -603,12 +604,23 @@ PROBLEMS = {
             },
         ),
         Problem(
+            "dve-faces70",
+            "Table 1 at the paper's size: crops of 70 px, its SmallNet",
+            face_images,
+            3000,
+            3000,
+            ("smallnet64", "smallnet64_class"),
+            measure_faces,
+            face_metrics,
+            dict.fromkeys(("C64+DVE", "C64"), 1),
+        ),
+        Problem(
             "dve-turned",
             "Table 3: unsupervised fine-tuning on faces turned further",
             turned_images,
             1000,
             150,
-            "smallnet",
+            SMALLNET,
             partial(measure_faces, faces=partial(face_set, turned=2.0)),
             face_metrics,
             dict.fromkeys(
@@ -626,7 +638,7 @@ PROBLEMS = {
             celeba_images,
             10_000,
             2000,
-            "smallnet",
+            SMALLNET,
             partial(measure_faces, faces=mtfl_faces),
             face_metrics,
             dict.fromkeys(
@@ -639,7 +651,7 @@ PROBLEMS = {
             arm_pairs,
             1000,
             1000,
-            "roboarm",
+            ("roboarm", "roboarm_class"),
             measure_arm,
             lambda cell: ("match", "match_median"),
             dict.fromkeys(
@@ -669,6 +681,7 @@ PROBLEMS = {
 }
 KEPT: dict[str, tuple[str, ...]] = {
     "dve-faces": (*TABLE_1, "hourglass-C64+DVE"),
+    "dve-faces70": ("C64+DVE", "C64"),
     "dve-roboarm": ("C20", "C20+DVE", "C3", "C20+DVE,still"),
     "dve-animals": ("C64+DVE5", "C64"),
     "dve-ears": ("C64+DVE5",),

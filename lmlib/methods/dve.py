@@ -116,6 +116,12 @@ class DveConfig:
         )
 
     @classmethod
+    def smallnet64_class(cls) -> "DveConfig":
+        """Ours, for an hour of one core: the paper's crop and SmallNet, 16 pairs."""
+        changes = {"batch_size": 16, "warm_up": 1 / 4, "decay": (0.75, 0.92)}
+        return replace(cls.smallnet64(), **changes)
+
+    @classmethod
     def hourglass_class(cls) -> "DveConfig":
         """Ours, for two cores: an hourglass of an eighth of the width at 48 px.
 
