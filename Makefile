@@ -60,12 +60,12 @@ $(VENV)/.lab: pyproject.toml constraints.txt
 		"install it or say make PYTHON=/path/to/python" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	@echo "Installing the course into $(VENV) (takes minutes, mostly PyTorch)"
-	$(PIP_INSTALL) --editable .
+	$(PIP_INSTALL) --editable '.[course]'
 	@mkdir -p $(dir $(LAB_SETTINGS)) && echo '$(NO_NEWS)' > $(LAB_SETTINGS)
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.lab
-	$(PIP_INSTALL) --editable '.[test]'
+	$(PIP_INSTALL) --editable '.[course,test]'
 	@touch $@
 
 # Where no Chromium can be had, the browser test says so; on CI it fails.

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 
 from benchmarks import compare, seconds
 from lmlib.geometry import to_pixels
+from lmlib.machine import best_device
 from lmlib.methods.dve import Dve, DveConfig, exchange, matching_loss
-from lmlib.training import best_device
 
 
 def plain_loss(

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 
 from benchmarks import compare, seconds
 from lmlib.geometry import pixel_grid
+from lmlib.machine import best_device
 from lmlib.methods.lmdis import Lmdis, LmdisConfig
-from lmlib.training import best_device
 
 
 def plain_losses(method: Lmdis, batch: dict) -> dict:

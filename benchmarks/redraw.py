@@ -11,7 +11,7 @@ import time
 import torch
 from matplotlib import pyplot
 
-from lmlib import plots, widgets
+from lmcourse import plots, widgets
 from lmlib.heatmaps import entropy, expected_points, gaussian_maps, spatial_softmax
 
 UPDATES = 20

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from benchmarks import compare
 from lmlib.samples import Stored
-from lmlib.scenes import Blocks, Faces, Hands, Shapes
+from lmscenes import Blocks, Faces, Hands, Shapes
 
 COUNT, ROUNDS, THREADS, FINE = 64, 60, 2, 4
 FEW = 16  # hands and faces

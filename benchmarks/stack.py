@@ -10,10 +10,10 @@ from dataclasses import replace
 import torch
 
 from benchmarks import compare
+from lmlib.machine import best_device
 from lmlib.methods.seqmt import SeqMt, SeqMtConfig
 from lmlib.methods.seqmt_stack import SeqMtStack
-from lmlib.scenes import Blocks
-from lmlib.training import best_device
+from lmscenes import Blocks
 
 THREADS = 2
 

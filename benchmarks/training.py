@@ -7,9 +7,9 @@ from dataclasses import replace
 import torch
 
 from benchmarks import compare, training_step
-from lmlib.layers import LargeKernelConv2d
+from lmlib.fftconv import LargeKernelConv2d
 from lmlib.methods.seqmt import SeqMt, SeqMtConfig
-from lmlib.scenes import Blocks, Shapes
+from lmscenes import Blocks, Shapes
 
 
 def _step(scene, config: SeqMtConfig, layout: torch.memory_format, fourier=True):

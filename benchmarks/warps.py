@@ -13,7 +13,8 @@ import time
 import torch
 import torch.nn.functional as F
 
-from lmlib.geometry import ThinPlateSpline, control_grid, dve_warp, pixel_grid
+from lmlib.geometry import ThinPlateSpline, pixel_grid
+from lmlib.warps import control_grid, dve_warp
 
 BATCH, SIZE, ROUNDS = 32, 64, 7
 

@@ -1,5 +1,8 @@
-"""The command ``lmlib``: ``doctor``, ``reproduce``, ``claims``; and ``train``,
-``evaluate``, ``predict`` for one's own images.
+"""The command ``lmlib``: ``train``, ``evaluate`` and ``predict`` for one's own images.
+
+Other packages bring more commands, each an entry point of the group
+``lmlib.commands``: a function that adds its parser. The course brings ``doctor``,
+``reproduce`` and ``claims``.
 
 Bad input ends in one line on stderr and exit status 2; Ctrl-C in 130, with the way to
 resume. Heavy imports happen inside the commands, so that ``lmlib --help`` answers at
@@ -8,35 +11,19 @@ once.
 
 import argparse
 import json
-import os
 import shlex
 import sys
 import warnings
-from fnmatch import fnmatchcase
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import lmlib
-from lmlib.budget import BUDGETS, current_budget
+from lmlib.texts import positive
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str):
         self.exit(2, f"lmlib: error: {message}\n")
-
-
-def _seeds(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"expected whole numbers like 0,1,2, got {text!r}"
-        ) from None
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
-    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,33 +34,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    add = commands.add_parser("doctor", help="is this machine ready, and what mends it")
-    add.set_defaults(function=_doctor)
-
-    about = "do the runs of a table that have no rows yet; stop and resume at will"
-    add = commands.add_parser("reproduce", help=about, description=about)
-    add.add_argument("table", nargs="?", help="name of the table; see --list")
-    add.add_argument("--list", action="store_true", help="tables and their progress")
-    add.add_argument("--seeds", type=_seeds, help="only these seeds, such as 0,1,2")
-    about = "only settings that match, such as '*@5' (may be given several times)"
-    add.add_argument("--only", action="append", metavar="PATTERN", help=about)
-    add.add_argument("--budget", choices=BUDGETS, help="instead of LMLIB_BUDGET")
-    about = "train up to N networks of one shape at once, which fills a GPU (Seq-MT)"
-    add.add_argument("--stack", type=_count, default=1, metavar="N", help=about)
-    add.set_defaults(function=_reproduce)
-
-    add = commands.add_parser("claims", help="the papers' claims, judged from the rows")
-    form = add.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="machine-readable")
-    form.add_argument("--markdown", action="store_true", help="as a Markdown table")
-    files = {"nargs": "*", "type": Path, "metavar": "FILE"}
-    about = "exit 1 if a claims block in these files disagrees with the rows "
-    about += "(default: every Markdown file and notebook that holds one)"
-    form.add_argument("--check", help=about, **files)
-    form.add_argument("--write", help="update those blocks", **files)
-    add.set_defaults(function=_claims)
-
     _own_images(commands)
+    for point in sorted(entry_points(group="lmlib.commands"), key=lambda p: p.name):
+        point.load()(commands)
     return parser
 
 
@@ -106,10 +69,10 @@ def _own_images(commands) -> None:
     about = "images that keep their landmarks, such as 5%% (seqmt; default: all)"
     add.add_argument("--labels", default="all", metavar="SHARE", help=about)
     about = "images held back to measure on (seqmt)"
-    add.add_argument("--val", type=_count, default=0, metavar="N", help=about)
+    add.add_argument("--val", type=positive, default=0, metavar="N", help=about)
     about = "default: the preset's; seqmt 20000; 2000 for a preset NAME_class"
-    add.add_argument("--steps", type=_count, help=about)
-    add.add_argument("--batch", type=_count, help="images a step")
+    add.add_argument("--steps", type=positive, help=about)
+    add.add_argument("--batch", type=positive, help="images a step")
     add.add_argument("--seed", type=int, default=0)
     _image_options(add, "default: the data set's own")
     add.add_argument("--force", action="store_true", help="overwrite what is there")
@@ -143,7 +106,7 @@ def _own_images(commands) -> None:
     about = f"{CROPS}, or face: the largest face, face*1.3: with more around it "
     about += "(default: that of the training, or centre)"
     add.add_argument("--crop", help=about)
-    add.add_argument("--batch", type=_count, default=32, help="photographs at a time")
+    add.add_argument("--batch", type=positive, default=32, help="photographs at a time")
     about = "exit status 1 if any photograph was skipped"
     add.add_argument("--strict", action="store_true", help=about)
 
@@ -154,97 +117,9 @@ def _image_options(add, default: str) -> None:
     add.add_argument("--partial", action="store_true", help=about)
 
 
-def _doctor(arguments) -> int:
-    from lmlib.doctor import examine, report
-
-    printed, ready = report(examine())
-    print(printed)
-    return 0 if ready else 1
-
-
-def _tables() -> dict:
-    from lmlib.experiments import TABLES
-
-    return TABLES
-
-
-def _reproduce(arguments) -> int:
-    from lmlib.results import missing_runs, run_missing
-
-    if arguments.budget:  # before the experiments are imported: they may ask for it
-        os.environ["LMLIB_BUDGET"] = arguments.budget
-    budget, tables = current_budget(), _tables()
-    if arguments.list:
-        for table in tables.values():
-            runs = table.runs()
-            done = f"{len(runs) - len(missing_runs(runs))}/{len(runs)} runs done"
-            print(f"{table.name}  {done} ({budget})  {table.description}")
-        return 0
-    if arguments.table not in tables:
-        raise ValueError(
-            f"no table {arguments.table!r}; choose from {', '.join(tables)} "
-            "(`lmlib reproduce --list` describes them)"
-        )
-    runs = tables[arguments.table].runs()
-    seeds = {run.seed for run in runs}
-    wanted = seeds if arguments.seeds is None else set(arguments.seeds)
-    for seed in sorted(wanted - seeds):
-        raise ValueError(
-            f"{arguments.table} has no seed {seed}; its seeds are {sorted(seeds)}"
-        )
-    runs = [run for run in runs if run.seed in wanted]
-    if arguments.only:
-        chosen = [
-            run
-            for run in runs
-            if any(fnmatchcase(run.setting, pattern) for pattern in arguments.only)
-        ]
-        if not chosen:
-            names = dict.fromkeys(run.setting for run in runs)
-            raise ValueError(
-                f"no setting of {arguments.table} matches {arguments.only}; "
-                f"they are {', '.join(names)}"
-            )
-        runs = chosen
-    together = tables[arguments.table].together
-    if arguments.stack > 1:
-        if together is None:
-            raise ValueError(f"the networks of {arguments.table} cannot be stacked")
-        together(missing_runs(runs), arguments.stack)
-    rows = run_missing(runs)
-    for row in rows:
-        where = f"{row.experiment}/{row.setting} seed {row.seed}"
-        print(f"{where}: {row.metric} {row.value:g}")
-    fresh = len({(row.experiment, row.setting, row.seed) for row in rows})
-    print(f"{len(runs)} runs done, {fresh} of them now ({budget})")
-    return 0
-
-
-def _claims(arguments) -> int:
-    from lmlib import claims
-    from lmlib.results import repository_root
-
-    verdicts = claims.judge_all(tables=_tables())
-    if arguments.check is not None or arguments.write is not None:
-        write = arguments.write is not None
-        paths = arguments.check or arguments.write
-        paths = paths or claims.files_with_blocks(repository_root())
-        stale = claims.stale_blocks(paths, verdicts, write=write)
-        for path in stale:
-            print(f"updated {path}" if write else f"{path} disagrees with the rows")
-        if stale and not write:
-            print("`lmlib claims --write` brings them up to date")
-            return 1
-        print(f"{len(paths)} file(s) agree with the rows")
-    elif arguments.json:
-        print(json.dumps([v.as_dict() for v in verdicts], indent=2, ensure_ascii=False))
-    else:
-        print((claims.markdown if arguments.markdown else claims.text)(verdicts))
-    return 0
-
-
 def _train(arguments) -> int:
-    from lmlib.recipes import Settings, train
+    from lmlib.config import Settings
+    from lmlib.recipes import train
 
     settings = Settings(
         method=arguments.method,
@@ -277,7 +152,7 @@ def _train(arguments) -> int:
 
 
 def _evaluate(arguments) -> int:
-    from lmlib.recipes import evaluate
+    from lmlib.landmarker import evaluate
 
     options = ("test", "split", "normaliser", "keep", "crop", "partial", "device")
     answer = evaluate(
@@ -305,8 +180,8 @@ def _evaluate(arguments) -> int:
 
 
 def _predict(arguments) -> int:
+    from lmlib.landmarker import load
     from lmlib.predict import crop_of, default_crop, find_photos, predict
-    from lmlib.recipes import load
 
     found, metadata = load(arguments.checkpoint, arguments.device)
     names = find_photos(arguments.images, arguments.overlay)

@@ -17,7 +17,8 @@ import torch
 from PIL import ExifTags, Image, ImageDraw
 from tqdm.auto import tqdm
 
-from lmlib.datasets.images import from_box, image_files, workers
+from lmlib.config import side_of
+from lmlib.datasets.images import from_box, image_files, with_channels, workers
 from lmlib.datasets.photos import (
     Box,
     UnreadableImage,
@@ -26,7 +27,8 @@ from lmlib.datasets.photos import (
     frame,
     read_photo,
 )
-from lmlib.recipes import Landmarker, check_writable, read_crop, side_of, with_channels
+from lmlib.landmarker import Landmarker
+from lmlib.texts import check_writable, read_crop
 
 COLUMNS = ("file", "landmark", "x", "y", "width", "height")
 LARGEST_OVERLAY = 1024  # pixels, the longer side

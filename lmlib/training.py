@@ -7,55 +7,25 @@ anywhere and resumed ends with the same weights, bit for bit on a CPU. Under
 batch.
 """
 
-import contextlib
 import gc
-import json
 import math
 import os
-import threading
 import time
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
-from lmlib.budget import current_precision
-from lmlib.results import repository_root
+from lmlib.checkpoints import _read, _write, load_checkpoint
+from lmlib.machine import autocast, best_device
 from lmlib.samples import Pool, check_batch, step_indices
-
-FORMAT = "lmlib-checkpoint-1"
 
 
 class TrainingError(RuntimeError):
     """Training cannot go on: the message names the step and the loss term."""
-
-
-def best_device() -> torch.device:
-    """A GPU if there is one (CUDA, then Apple's), else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
-
-
-def autocast(device: torch.device):
-    """The arithmetic of training on ``device``, as a context.
-
-    bfloat16 on CUDA, float32 elsewhere; ``LMLIB_PRECISION``, float32 or bfloat16,
-    decides otherwise. On a processor that multiplies matrices in bfloat16 (Intel's AMX)
-    a step of Blocks was 1.2 to 1.9 times faster with one thread and small batches, and
-    no faster with two threads and large ones (``benchmarks/training.py``).
-    """
-    half = current_precision("bfloat16" if device.type == "cuda" else "float32")
-    if half == "float32":
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, torch.bfloat16)
 
 
 class _Losses(nn.Module):
@@ -268,93 +238,6 @@ def _seed_step(method: nn.Module, seed: int, step: int, rank: int) -> None:
 # --------------------------------------------------------------------------------------
 # Checkpoints: safetensors, with everything about the run in the file's own metadata
 # --------------------------------------------------------------------------------------
-
-
-def save_checkpoint(path: str | Path, method: nn.Module, **metadata) -> Path:
-    """Write the weights and ``metadata`` (anything JSON can hold), atomically."""
-    tensors = {f"model.{k}": v for k, v in method.state_dict().items()}
-    return _write(Path(path), tensors, {"kind": "weights", **metadata})
-
-
-def shipped(name: str) -> Path:
-    """Path of a trained checkpoint that comes with the course, by its name."""
-    folder = repository_root() / "data" / "checkpoints"
-    path = folder / f"{name}.safetensors"
-    if not path.is_file():
-        names = sorted(file.stem for file in folder.glob("*.safetensors"))
-        raise FileNotFoundError(
-            f"{path}: no such checkpoint; there are {', '.join(names) or 'none'}"
-        )
-    return path
-
-
-def read_metadata(path: str | Path) -> dict:
-    """What a checkpoint says about itself: command, seed, steps, device, metrics,
-    ..."""
-    return _read(Path(path), tensors=False)[1]
-
-
-def load_checkpoint(path: str | Path, method: nn.Module) -> dict:
-    """Load weights into ``method`` and return the checkpoint's metadata.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: truncated, not a safetensors file, not ours, or for another network.
-    """
-    tensors, metadata = _read(Path(path))
-    weights = {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
-    own = method.state_dict()
-    wrong = sorted(set(weights) ^ set(own)) or [
-        f"{k} {tuple(weights[k].shape)} instead of {tuple(own[k].shape)}"
-        for k in own
-        if weights[k].shape != own[k].shape
-    ]
-    if wrong:
-        raise ValueError(
-            f"{path}: made for another network ({len(wrong)} tensors differ, first "
-            f"{wrong[0]}); expected a checkpoint of {type(method).__name__} with "
-            f"{getattr(method, 'config', 'this configuration')}"
-        )
-    method.load_state_dict(weights)
-    return metadata
-
-
-def _write(path: Path, tensors: dict[str, Tensor], metadata: dict) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    # Not the file's own name, which may be as long as names can be.
-    temporary = path.with_name(f".lmlib-{os.getpid()}-{threading.get_ident()}.tmp")
-    text = json.dumps({"format": FORMAT, **metadata}, default=str)
-    try:
-        save_file(tensors, temporary, {"lmlib": text})
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)  # safetensors writes for the owner alone
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
-
-
-def _read(path: Path, tensors: bool = True) -> tuple[dict[str, Tensor], dict]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such checkpoint")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = json.loads((file.metadata() or {}).get("lmlib", "{}"))
-            keys = file.keys() if tensors else []
-            values = {key: file.get_tensor(key) for key in keys}
-    except (SafetensorError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"{path}: truncated or not a safetensors file ({error}); copy it again or "
-            "train anew"
-        ) from error
-    if metadata.get("format") != FORMAT:
-        raise ValueError(
-            f"{path}: a safetensors file, but not a checkpoint of lmlib (its metadata "
-            f"says format {metadata.get('format')!r}, expected {FORMAT!r})"
-        )
-    return values, metadata
 
 
 def _save_run(path, method, optimizer, step, seed, history) -> None:

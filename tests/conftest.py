@@ -9,7 +9,7 @@ import matplotlib  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-from lmlib.exercises import check, find  # noqa: E402
+from lmcourse.exercises import check, find  # noqa: E402
 from tools import chromium  # noqa: E402
 
 # Not through MPLBACKEND: kernels started by tests would inherit it and show no figure.

@@ -26,7 +26,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
 ]
 CONSTRAINTS = (ROOT / "constraints.txt").read_text(encoding="utf-8")
 ENVIRONMENT = (ROOT / "environment.yml").read_text(encoding="utf-8")
-TEST_EXTRA = PROJECT["optional-dependencies"]["test"]
+EXTRAS = PROJECT["optional-dependencies"]
+COURSE_EXTRA, TEST_EXTRA = EXTRAS["course"], EXTRAS["test"]
+BASE = PROJECT["dependencies"]
+ALL = [*BASE, *COURSE_EXTRA, *TEST_EXTRA]
 
 # Import name -> package name, where they differ.
 DISTRIBUTIONS = {
@@ -35,9 +38,12 @@ DISTRIBUTIONS = {
     "skimage": "scikit-image",
     "yaml": "pyyaml",
 }
-LOCAL = {"lmlib", "tests", "tools", "benchmarks", "conftest"}
-# What students run may use the runtime packages only; the rest also the test extra.
-RUNTIME_FOLDERS = ("lmlib", "notebooks")
+LOCAL = {"lmlib", "lmscenes", "lmcourse", "tests", "tools", "benchmarks", "conftest"}
+LOCAL |= {"exercise_answers", "spots"}  # helpers of the tests, beside them
+# The library may use the base packages only, the course its extra, the rest also the
+# test extra.
+LIBRARY_FOLDERS = ("lmlib", "lmscenes")
+COURSE_FOLDERS = ("lmcourse", "notebooks")
 DEVELOPER_FOLDERS = ("tests", "benchmarks", "tools")
 
 
@@ -170,7 +176,7 @@ def environment_problems(text: str, project: dict, root: Path = ROOT) -> list[st
 
 
 def test_pyproject_states_lower_bounds_only():
-    assert bad_requirements([*PROJECT["dependencies"], *TEST_EXTRA]) == []
+    assert bad_requirements(ALL) == []
 
 
 @pytest.mark.parametrize("bad", ["torch==2.13.0", "torch", "torch>=2,<3", "torch>>2"])
@@ -187,8 +193,8 @@ def test_classifiers_agree_with_requires_python():
 
 def test_every_requirement_is_pinned_within_its_bounds():
     pinned = pins(CONSTRAINTS)
-    assert constraint_problems([*PROJECT["dependencies"], *TEST_EXTRA], pinned) == []
-    assert len(pinned) > len(PROJECT["dependencies"]) + len(TEST_EXTRA)
+    assert constraint_problems(ALL, pinned) == []
+    assert len(pinned) > len(ALL)
 
 
 def test_a_missing_or_too_old_pin_is_reported():
@@ -221,10 +227,10 @@ def test_environment_yml_agrees_with_pyproject():
         ("  - python=3.11\n", "", "expected one Python"),
         ("  - pip\n", "", "expected one Python and pip"),
         ("- pip\n", "- pip\n  - numpy=1.26\n", "got 'numpy=1.26'"),
-        (".[test]", ".[tests]", "expected --editable"),
-        (".[test]", "otherproject", "expected --editable"),
+        (".[course,test]", ".[tests]", "expected --editable"),
+        (".[course,test]", "otherproject", "expected --editable"),
         ("constraints.txt", "constraint.txt", "no constraints file"),
-        (".[test]", ".[test]\n      - numpy>=1.26", "got 'numpy>=1.26'"),
+        (".[course,test]", ".[test]\n      - numpy>=1.26", "got 'numpy>=1.26'"),
     ],
 )
 def test_an_environment_yml_that_disagrees_is_reported(old, new, complaint):
@@ -237,10 +243,11 @@ def test_an_environment_yml_that_disagrees_is_reported(old, new, complaint):
 @pytest.mark.parametrize(
     ("folders", "declared"),
     [
-        (RUNTIME_FOLDERS, PROJECT["dependencies"]),
-        (DEVELOPER_FOLDERS, [*PROJECT["dependencies"], *TEST_EXTRA]),
+        (LIBRARY_FOLDERS, BASE),
+        (COURSE_FOLDERS, [*BASE, *COURSE_EXTRA]),
+        (DEVELOPER_FOLDERS, ALL),
     ],
-    ids=["runtime", "developer"],
+    ids=["library", "course", "developer"],
 )
 def test_every_import_is_declared(folders, declared):
     code = sources(folders)

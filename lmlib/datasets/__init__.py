@@ -14,10 +14,11 @@ import importlib
 import math
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 
-from lmlib.results import repository_root
+from lmlib.places import repository_root
 
 # Where each reader lives: they are imported when asked for.
 READERS = {
@@ -37,8 +38,6 @@ READERS = {
     "lfw": "bundled.lfw",
     "folder": "images.folder",
 }
-SCENES = ("Animals", "Blocks", "Cars", "Faces", "Hands", "Roboarm", "Shapes", "Walkers")
-
 Line = tuple[Path, int]  # an annotation file and the line in it, from 1
 Size = int | tuple[int, int]
 
@@ -48,29 +47,39 @@ def open_data(source: str, split: str = "train", size: Size = 100, **options):
 
     Args:
         source: one of ``READERS``, with the folder that holds the set unless that is
-            found (see ``find_folder``); ``"scene:faces"`` is drawn: 1,000 images to
-            train on, 500 others to test.
+            found (see ``find_folder``); or what another package brings, such as
+            ``"scene:faces"``, which is drawn.
         split: as the reader names it; all have "train", but for aflw.
         size: side of the square images, or ``(height, width)``.
         options: the reader's: ``crop``, ``gray``, ``partial``; None is its default.
     """
     name, _, path = source.partition(":")
     options = {key: value for key, value in options.items() if value is not None}
-    if name == "scene":
-        from lmlib.datasets.bundled import Drawn
-
-        return Drawn(path, split, size, **options)
-    if name not in READERS:
-        raise ValueError(
-            f"no data set is called {name!r}; there are {', '.join(READERS)} and "
-            f"scene:NAME with {', '.join(scene.lower() for scene in SCENES)}; any "
-            "folder of images is folder:PATH"
-        )
-    module, function = READERS[name].split(".")
-    reader = getattr(importlib.import_module(f"lmlib.datasets.{module}"), function)
+    reader = find_reader(name)
     if name == "folder" and not path:
         raise ValueError("a folder of images needs its path: folder:path/to/images")
-    return reader(Path(path).expanduser() if path else None, split, size, **options)
+    if name in READERS:
+        path = Path(path).expanduser() if path else None
+    return reader(path, split, size, **options)
+
+
+def find_reader(name: str) -> Callable:
+    """The function that opens data sets of a name: ``(path, split, size, **options)``.
+
+    Beside ``READERS``, packages may bring some in their entry points of the group
+    ``lmlib.data``; what follows the colon is theirs to read. The drawn scenes do.
+    """
+    if name in READERS:
+        module, function = READERS[name].split(".")
+        return getattr(importlib.import_module(f"lmlib.datasets.{module}"), function)
+    brought = {point.name: point for point in entry_points(group="lmlib.data")}
+    if name not in brought:
+        more = "".join(f", {other}:NAME" for other in brought)
+        raise ValueError(
+            f"no data set is called {name!r}; there are {', '.join(READERS)}{more}; "
+            "any folder of images is folder:PATH"
+        )
+    return brought[name].load()
 
 
 def height_and_width(size: Size) -> tuple[int, int]:

@@ -7,13 +7,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-import lmlib.scenes
-from lmlib.datasets import SCENES, Size, height_and_width
+from lmlib.datasets import Size, height_and_width
 from lmlib.datasets.images import image_numbers, to_gray
 from lmlib.datasets.photos import Box, cut, frame
 from lmlib.samples import Batch
 
-SCENE_SPLITS = {"train": range(1000), "test": range(100_000, 100_500)}
 LFW_LEAST = 20  # photographs of a person; with all people, LFW would be 13,233 images
 
 
@@ -54,52 +52,6 @@ class Arrays:
         batch = {"image": to_gray(image) if self.gray else image, "index": index}
         batch |= {name: value[index] for name, value in self.labels.items()}
         return {name: value.to(device) for name, value in batch.items()}
-
-
-class Drawn:
-    """A fixed number of a scene's images, numbered from 0 in each split."""
-
-    def __init__(
-        self,
-        name: str,
-        split: str = "train",
-        size: Size = 64,
-        *,
-        crop: str = "squash",
-        gray: bool = False,
-        partial: bool = False,
-    ):
-        scenes = {scene.lower(): scene for scene in SCENES}
-        if name not in scenes:
-            raise ValueError(
-                f"no scene is called {name!r}; there are {', '.join(scenes)}"
-            )
-        if split not in SCENE_SPLITS:
-            raise ValueError(f"split must be one of {[*SCENE_SPLITS]}, got {split!r}")
-        if not isinstance(size, int):
-            if size[0] != size[1]:
-                raise ValueError(f"scenes are square, got height and width {size}")
-            size = size[0]
-        if crop not in ("centre", "pad", "squash"):
-            raise ValueError(f"scenes are drawn whole, so crop cannot be {crop!r}")
-        self.scene = getattr(lmlib.scenes, scenes[name])(size=size)
-        self.drawn, self.gray = SCENE_SPLITS[split], gray
-
-    def __len__(self) -> int:
-        return len(self.drawn)
-
-    @property
-    def indices(self) -> range:
-        """All image numbers."""
-        return range(len(self))
-
-    def batch(self, indices: range | Tensor, device=None) -> Batch:
-        """The scene's own batch, but for ``index``."""
-        index = image_numbers(indices, len(self))
-        batch = self.scene.batch(index + self.drawn.start, device)
-        if self.gray and batch["image"].shape[1] == 3:
-            batch["image"] = to_gray(batch["image"])
-        return {**batch, "index": index.to(batch["image"].device)}
 
 
 def digits(

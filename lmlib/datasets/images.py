@@ -7,9 +7,10 @@ a whole.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -235,3 +236,55 @@ def folder(
     if split != "train":
         raise ValueError(f"a folder of images has one split, 'train', not {split!r}")
     return ImageSet(image_files(folder), size, crop=crop, gray=gray)
+
+
+class Images:
+    """Data sets one after the other, numbered from 0, with ``channels`` channels.
+
+    Of several sets only the images are given out, since their annotations differ.
+    """
+
+    def __init__(self, parts: list, channels: int):
+        self.parts, self.channels = parts, channels
+        self.ends = list(accumulate(len(part) for part in parts))
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    @property
+    def indices(self) -> range:
+        return range(len(self))
+
+    def _shares(self, index: Tensor) -> Iterator[tuple]:
+        """Each part with its rows of a batch and its own numbers of those images."""
+        for part, stop in zip(self.parts, self.ends, strict=True):
+            start = stop - len(part)
+            rows = ((index >= start) & (index < stop)).nonzero().flatten()
+            if len(rows):
+                yield part, rows, as_tensor(part.indices)[index[rows] - start]
+
+    def prefetch(self, indices) -> None:
+        for part, _, numbers in self._shares(as_tensor(indices)):
+            if hasattr(part, "prefetch"):
+                part.prefetch(numbers)
+
+    def batch(self, indices, device=None) -> Batch:
+        index = image_numbers(indices, len(self))
+        rows, images = [], []
+        for part, row, numbers in self._shares(index):
+            batch = part.batch(numbers, device)
+            rows.append(row)
+            images.append(with_channels(batch["image"], self.channels))
+        order = torch.cat(rows).argsort()  # of one set: as it is
+        image = torch.cat(images)[order.to(images[0].device)]
+        more = batch if len(self.parts) == 1 else {}
+        return {**more, "image": image, "index": index.to(image.device)}
+
+
+def with_channels(images: Tensor, channels: int) -> Tensor:
+    """Colours to grey ``(B, 1, H, W)``, or grey to three equal colours."""
+    if images.shape[1] == 3 and channels == 1:
+        return to_gray(images)
+    if images.shape[1] == 1:
+        return images.expand(-1, channels, -1, -1)
+    return images

@@ -38,10 +38,11 @@ import torch.nn.functional as F
 from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor, nn
 
-from lmlib.geometry import dve_warp_pair, pixel_grid, to_pixels
+from lmlib.geometry import pixel_grid, to_pixels
 from lmlib.heatmaps import hard_argmax, soft_argmax
 from lmlib.layers import Hourglass, check_images
 from lmlib.samples import Batch
+from lmlib.warps import dve_warp_pair
 
 # Of CelebA; the released code's.
 MEAN = (0.5084, 0.4224, 0.3769)
@@ -116,7 +117,7 @@ class DveConfig:
         )
 
     @classmethod
-    def smallnet64_class(cls) -> "DveConfig":
+    def smallnet64_long(cls) -> "DveConfig":
         """Ours, for an hour of one core: the paper's crop and SmallNet, 16 pairs."""
         changes = {"batch_size": 16, "warm_up": 1 / 4, "decay": (0.75, 0.92)}
         return replace(cls.smallnet64(), **changes)

@@ -18,14 +18,7 @@ from torch import Tensor, nn
 from lmlib.geometry import pixel_grid, to_pixels
 from lmlib.heatmaps import soft_argmax, spatial_softmax
 from lmlib.layers import check_images
-from lmlib.methods.dve import (
-    DEVIATION,
-    MEAN,
-    Dve,
-    DveConfig,
-    SmallNet,
-    regression_loss,
-)
+from lmlib.methods.dve import DEVIATION, MEAN, Dve, DveConfig, SmallNet, regression_loss
 from lmlib.samples import Batch
 
 

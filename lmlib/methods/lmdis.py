@@ -46,17 +46,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lmlib.geometry import (
-    Chain,
-    Flow,
-    Warp,
-    lmdis_landmark_warp,
-    lmdis_warp,
-    pixel_grid,
-)
+from lmlib.geometry import Chain, Flow, Warp, pixel_grid
 from lmlib.heatmaps import expected_points, variance
 from lmlib.layers import Ladder, Rungs, check_images
 from lmlib.samples import Batch
+from lmlib.warps import lmdis_landmark_warp, lmdis_warp
 
 # Figure 40 for images of 80 and 64 pixels: detector, features, decoder.
 DETECTOR = Rungs(

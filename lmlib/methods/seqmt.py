@@ -45,7 +45,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lmlib.geometry import Affine, seqmt_affine
+from lmlib.geometry import Affine
 from lmlib.heatmaps import soft_argmax
 from lmlib.layers import (
     Recombinator,
@@ -56,6 +56,7 @@ from lmlib.layers import (
     unit_variance,
 )
 from lmlib.samples import Batch
+from lmlib.warps import seqmt_affine
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from lmlib.geometry import seqmt_affine
+from lmlib.fftconv import LargeKernelConv2d
 from lmlib.heatmaps import soft_argmax
-from lmlib.layers import LargeKernelConv2d
 from lmlib.methods.seqmt import (
     SeqMt,
     class_loss,
@@ -24,6 +23,7 @@ from lmlib.methods.seqmt import (
     landmark_loss,
 )
 from lmlib.samples import Batch
+from lmlib.warps import seqmt_affine
 
 
 class SeqMtStack(nn.Module):

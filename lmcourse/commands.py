@@ -1,0 +1,143 @@
+"""The course's commands of ``lmlib``: ``doctor``, ``reproduce`` and ``claims``.
+
+Heavy imports happen inside, so that ``lmlib --help`` answers at once.
+"""
+
+import argparse
+import json
+import os
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from lmcourse.budget import BUDGETS, current_budget
+from lmlib.texts import positive
+
+
+def doctor(commands) -> None:
+    add = commands.add_parser("doctor", help="is this machine ready, and what mends it")
+    add.set_defaults(function=_doctor)
+
+
+def _doctor(arguments) -> int:
+    from lmcourse.doctor import examine, report
+
+    printed, ready = report(examine())
+    print(printed)
+    return 0 if ready else 1
+
+
+def reproduce(commands) -> None:
+    about = "do the runs of a table that have no rows yet; stop and resume at will"
+    add = commands.add_parser("reproduce", help=about, description=about)
+    add.add_argument("table", nargs="?", help="name of the table; see --list")
+    add.add_argument("--list", action="store_true", help="tables and their progress")
+    add.add_argument("--seeds", type=_seeds, help="only these seeds, such as 0,1,2")
+    about = "only settings that match, such as '*@5' (may be given several times)"
+    add.add_argument("--only", action="append", metavar="PATTERN", help=about)
+    add.add_argument("--budget", choices=BUDGETS, help="instead of LMLIB_BUDGET")
+    about = "train up to N networks of one shape at once, which fills a GPU (Seq-MT)"
+    add.add_argument("--stack", type=positive, default=1, metavar="N", help=about)
+    add.set_defaults(function=_reproduce)
+
+
+def _seeds(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected whole numbers like 0,1,2, got {text!r}"
+        ) from None
+
+
+def _tables() -> dict:
+    from lmcourse.experiments import TABLES
+
+    return TABLES
+
+
+def _reproduce(arguments) -> int:
+    from lmcourse.evidence.results import missing_runs, run_missing
+
+    if arguments.budget:  # before the experiments are imported: they may ask for it
+        os.environ["LMLIB_BUDGET"] = arguments.budget
+    budget, tables = current_budget(), _tables()
+    if arguments.list:
+        for table in tables.values():
+            runs = table.runs()
+            done = f"{len(runs) - len(missing_runs(runs))}/{len(runs)} runs done"
+            print(f"{table.name}  {done} ({budget})  {table.description}")
+        return 0
+    if arguments.table not in tables:
+        raise ValueError(
+            f"no table {arguments.table!r}; choose from {', '.join(tables)} "
+            "(`lmlib reproduce --list` describes them)"
+        )
+    runs = tables[arguments.table].runs()
+    seeds = {run.seed for run in runs}
+    wanted = seeds if arguments.seeds is None else set(arguments.seeds)
+    for seed in sorted(wanted - seeds):
+        raise ValueError(
+            f"{arguments.table} has no seed {seed}; its seeds are {sorted(seeds)}"
+        )
+    runs = [run for run in runs if run.seed in wanted]
+    if arguments.only:
+        chosen = [
+            run
+            for run in runs
+            if any(fnmatchcase(run.setting, pattern) for pattern in arguments.only)
+        ]
+        if not chosen:
+            names = dict.fromkeys(run.setting for run in runs)
+            raise ValueError(
+                f"no setting of {arguments.table} matches {arguments.only}; "
+                f"they are {', '.join(names)}"
+            )
+        runs = chosen
+    together = tables[arguments.table].together
+    if arguments.stack > 1:
+        if together is None:
+            raise ValueError(f"the networks of {arguments.table} cannot be stacked")
+        together(missing_runs(runs), arguments.stack)
+    rows = run_missing(runs)
+    for row in rows:
+        where = f"{row.experiment}/{row.setting} seed {row.seed}"
+        print(f"{where}: {row.metric} {row.value:g}")
+    fresh = len({(row.experiment, row.setting, row.seed) for row in rows})
+    print(f"{len(runs)} runs done, {fresh} of them now ({budget})")
+    return 0
+
+
+def claims(commands) -> None:
+    add = commands.add_parser("claims", help="the papers' claims, judged from the rows")
+    form = add.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="machine-readable")
+    form.add_argument("--markdown", action="store_true", help="as a Markdown table")
+    files = {"nargs": "*", "type": Path, "metavar": "FILE"}
+    about = "exit 1 if a claims block in these files disagrees with the rows "
+    about += "(default: every Markdown file and notebook that holds one)"
+    form.add_argument("--check", help=about, **files)
+    form.add_argument("--write", help="update those blocks", **files)
+    add.set_defaults(function=_claims)
+
+
+def _claims(arguments) -> int:
+    from lmcourse.evidence import claims as evidence
+    from lmlib.places import repository_root
+
+    verdicts = evidence.judge_all(tables=_tables())
+    if arguments.check is not None or arguments.write is not None:
+        write = arguments.write is not None
+        paths = arguments.check or arguments.write
+        paths = paths or evidence.files_with_blocks(repository_root())
+        stale = evidence.stale_blocks(paths, verdicts, write=write)
+        for path in stale:
+            print(f"updated {path}" if write else f"{path} disagrees with the rows")
+        if stale and not write:
+            print("`lmlib claims --write` brings them up to date")
+            return 1
+        print(f"{len(paths)} file(s) agree with the rows")
+    elif arguments.json:
+        print(json.dumps([v.as_dict() for v in verdicts], indent=2, ensure_ascii=False))
+    else:
+        print((evidence.markdown if arguments.markdown else evidence.text)(verdicts))
+    return 0

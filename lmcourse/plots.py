@@ -1,0 +1,268 @@
+"""Figures that read well everywhere: white background, alt text, shape and colour.
+
+Figures are made without pyplot: nothing is shown twice, nothing piles up in memory, and
+a figure may be drawn in any thread. Picture coordinates are data coordinates: x right,
+y down, in [-1, 1], so landmarks are plotted as they are.
+"""
+
+import html
+import inspect
+import io
+import math
+from base64 import b64encode
+from numbers import Real
+from pathlib import Path
+
+import numpy as np
+from IPython.display import display
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image, ImageColor
+
+# Okabe and Ito's colours, told apart by most colour-blind readers; black is left out,
+# as scenes are black. Seven colours, ten markers: 70 landmarks before a pair repeats.
+COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#0072b2", "#f0e442")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "p", "h")
+EXTENT = (-1, 1, 1, -1)  # left, right, bottom, top: y points down
+
+
+def colour(number: int) -> str:
+    """Colour of landmark ``number``, the same in every figure and widget."""
+    return COLOURS[number % len(COLOURS)]
+
+
+def marker(number: int) -> str:
+    """Marker shape of landmark ``number``."""
+    return MARKERS[number % len(MARKERS)]
+
+
+def figure(width: float = 8, height: float = 3, rows: int = 1, cols: int = 1, **kw):
+    """A new figure of ``width x height`` inches at 100 dots an inch, and its axes.
+
+    Returns ``(fig, ax)`` for one panel, ``(fig, axes)`` with a flat array for several.
+    ``kw`` goes to ``Figure.subplots`` (``sharex=True``, ``gridspec_kw=...``).
+    """
+    fig = Figure((width, height), dpi=100, facecolor="white", layout="constrained")
+    FigureCanvasAgg(fig)
+    axes = fig.subplots(rows, cols, **kw)
+    return fig, (axes if isinstance(axes, Axes) else axes.flatten())
+
+
+def pixels(fig: Figure) -> Image.Image:
+    """The figure as an RGB picture."""
+    fig.canvas.draw()
+    return Image.fromarray(np.asarray(fig.canvas.buffer_rgba())[..., :3].copy())
+
+
+def png(image: Image.Image, compression: int = 1) -> bytes:
+    """PNG bytes; compression 1 is fast (widgets), 9 is small (stored pictures)."""
+    buffer = io.BytesIO()
+    image.save(buffer, "png", compress_level=compression)
+    return buffer.getvalue()
+
+
+def few_colours(image: Image.Image) -> Image.Image:
+    """The picture in 256 colours: white, black and the landmarks' always among them."""
+    kept = [ImageColor.getrgb(name) for name in ("white", "black", *COLOURS)]
+    image = image.convert("RGB")
+    common = image.quantize(256 - len(kept)).getpalette()
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(common + [value for rgb in kept for value in rgb])
+    fewer = image.quantize(palette=palette, dither=Image.Dither.NONE)
+    # Pillow looks up neighbours of a colour: put the exact ones right.
+    values, index = np.asarray(image), np.array(fewer)
+    for number, rgb in enumerate(kept, start=len(common) // 3):
+        index[(values == rgb).all(axis=-1)] = number
+    exact = Image.fromarray(index)
+    exact.putpalette(palette.getpalette())
+    return exact
+
+
+def check_alt(alt: str) -> str:
+    """``alt`` itself; an error if there is none: no picture without a description."""
+    if not isinstance(alt, str) or not alt.strip():
+        raise ValueError(f"needs alt text: a sentence on what to see; got {alt!r}")
+    return alt
+
+
+def show(fig: Figure | Image.Image, alt: str) -> None:
+    """Display a figure (or picture) as PNG with ``alt``, a sentence on what it shows.
+
+    Stored with 256 colours, a third of the size: committed notebooks stay small.
+    """
+    about = {"alt": check_alt(alt)}
+    image = pixels(fig) if isinstance(fig, Figure) else fig
+    about |= {"width": image.width, "height": image.height}
+    data = b64encode(png(few_colours(image), 9)).decode()
+    bundle = {"image/png": data, "text/plain": alt}
+    display(bundle, metadata={"image/png": about}, raw=True)
+
+
+# -- Images, maps, landmarks -----------------------------------------------------------
+
+
+def to_numpy(values) -> np.ndarray:
+    """A tensor (on any device) or anything array-like as a numpy array."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().float().numpy()
+    return np.asarray(values)
+
+
+def as_array(image) -> np.ndarray:
+    """``(C, H, W)`` or ``(H, W)`` in [0, 1] (tensor or array) as ``(H, W[, 3])``."""
+    image = to_numpy(image)
+    if image.ndim == 3 and image.shape[0] in (1, 3):
+        image = image[0] if image.shape[0] == 1 else image.transpose(1, 2, 0)
+    if image.ndim != 2 and not (image.ndim == 3 and image.shape[2] == 3):
+        raise ValueError(f"one image is (1|3, H, W) or (H, W); got {image.shape}")
+    return image
+
+
+def as_points(points, names=None) -> np.ndarray:
+    """``points`` as a ``(K, 2)`` array, with one name each if there are names."""
+    points = to_numpy(points).astype(float)
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise ValueError(f"points are (K, 2), got {points.shape}")
+    if names is not None and len(names) != len(points):
+        raise ValueError(f"{len(names)} names for {len(points)} points")
+    return points
+
+
+def draw_image(ax: Axes, image, title: str | None = None):
+    """Show one image in [0, 1]; the axes run over [-1, 1], y down, without ticks.
+
+    Pixels are square: a landscape photograph looks like one.
+    """
+    values = as_array(image).clip(0, 1)
+    return _draw(ax, values, title, cmap="gray", vmin=0, vmax=1)
+
+
+def draw_heatmap(ax: Axes, heatmap, image=None, title: str | None = None):
+    """Show a map ``(H, W)``, black (lowest) to yellow (highest), over ``image``."""
+    values, look = as_array(heatmap), {}
+    if values.ndim != 2:
+        raise ValueError(f"one heatmap is (H, W), got {values.shape}")
+    if image is not None:
+        draw_image(ax, image)
+        look["aspect"] = ax.get_aspect()  # a coarse map takes the image's shape
+        height = values - values.min()
+        look["alpha"] = 0.85 * np.sqrt(height / (height.max() or 1))
+    return _draw(ax, values, title, cmap="inferno", **look)
+
+
+def _draw(ax: Axes, values: np.ndarray, title: str | None, **look):
+    look = {"aspect": values.shape[0] / values.shape[1]} | look
+    ax.imshow(values, extent=EXTENT, interpolation="nearest", **look)
+    ax.set(xlim=(-1, 1), ylim=(1, -1), xticks=[], yticks=[])
+    if title is not None:
+        ax.set_title(title, fontsize=10, y=1)  # a given y spares a search at every draw
+    return ax
+
+
+def draw_points(
+    ax: Axes, points, names=None, size: float = 60, labels: bool = False, **kw
+):
+    """Draw landmarks ``(K, 2)``: each has its own colour *and* shape, edged in white.
+
+    ``names`` label them in a legend made by ``ax.legend()``, with ``labels=True`` also
+    beside each point. ``kw`` goes to ``Axes.scatter`` (``alpha=0.5``, ``zorder=4``).
+    """
+    look = {"edgecolors": "white", "linewidths": 1.2, "zorder": 5, "clip_on": False}
+    beside = {"textcoords": "offset points", "fontsize": 8, "zorder": 6}
+    beside["bbox"] = {"boxstyle": "round,pad=.15", "fc": "white", "ec": "none"}
+    for k, (x, y) in enumerate(as_points(points, names)):
+        name = str(k) if names is None else names[k]
+        own = {"c": colour(k), "marker": marker(k), "label": name}
+        ax.scatter(x, y, s=size, **(own | look | kw))
+        if labels:
+            ax.annotate(name, (x, y), (6, 6), **beside)
+    return ax
+
+
+# -- Source and tables -----------------------------------------------------------------
+
+
+def show_source(obj, collapsed: bool = False) -> None:
+    """Display the highlighted source of a function or class, with its file and name.
+
+    No line number: it would change with every edit further up.
+    """
+    obj = inspect.unwrap(getattr(obj, "__func__", obj))
+    try:
+        lines, _ = inspect.getsourcelines(obj)
+        file = Path(inspect.getsourcefile(obj)).resolve()
+    except (TypeError, OSError) as error:
+        raise ValueError(
+            f"no source for {obj!r}: show_source() takes a function, class or module "
+            "written in Python"
+        ) from error
+    root = Path(__file__).resolve().parents[1]
+    file = file.relative_to(root) if file.is_relative_to(root) else file
+    name = getattr(obj, "__qualname__", "")
+    place = f"{file.as_posix()}: {name}" if name else file.as_posix()
+    text = inspect.cleandoc("\n" + "".join(lines))
+    fence = "~~~~~~"  # longer than any fence inside a docstring
+    code = f"{fence}python\n{text.rstrip()}\n{fence}\n"
+    markdown = f"`{place}`\n\n{code}"
+    if collapsed:
+        summary = f"<summary><code>{html.escape(place)}</code></summary>"
+        markdown = f"<details>{summary}\n\n{code}\n</details>"
+    display({"text/markdown": markdown, "text/plain": f"# {place}\n{text}"}, raw=True)
+
+
+def cell_text(value) -> str:
+    """A table cell: numbers with four digits, None as a dash."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, Real) and not isinstance(value, bool | int):
+        return f"{value:.4g}"
+    return str(value)
+
+
+def paper_and_measured(rows: list[dict], caption: str = "") -> None:
+    """Display a table, one dict a row; the columns are the keys in order of appearance.
+
+    Build the rows from ``lmcourse.evidence``: numbers are never typed.
+    """
+    if not rows:
+        raise ValueError("the table has no rows: has the experiment been run?")
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    table = [[str(key).replace("_", " ") for key in keys]]
+    table += [[cell_text(row.get(key)) for key in keys] for row in rows]
+    sides = [
+        "right"
+        if all(isinstance(row.get(key), Real | None) for row in rows)
+        else "left"
+        for key in keys
+    ]
+    bundle = {
+        "text/html": _table_html(table, sides, caption),
+        "text/plain": _table_text(table, sides, caption),
+    }
+    display(bundle, raw=True)
+
+
+def _table_html(table: list[list[str]], sides: list[str], caption: str) -> str:
+    def row(kind, values):
+        cells = (
+            f'<{kind} style="text-align:{side}">{html.escape(value)}</{kind}>'
+            for side, value in zip(sides, values, strict=True)
+        )
+        return f"<tr>{''.join(cells)}</tr>"
+
+    title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    body = "".join(row("td", values) for values in table[1:])
+    head = row("th", table[0])
+    return f"<table>{title}<thead>{head}</thead><tbody>{body}</tbody></table>"
+
+
+def _table_text(table: list[list[str]], sides: list[str], caption: str) -> str:
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    rows = [table[0], ["-" * width for width in widths], *table[1:]]
+    adjust = [str.rjust if side == "right" else str.ljust for side in sides]
+    lines = [
+        "  ".join(a(v, w) for a, v, w in zip(adjust, row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    return "\n".join([caption, *lines] if caption else lines)

@@ -1,0 +1,3 @@
+"""Interactive parts: sliders, draggable landmarks, live training."""
+
+from lmcourse.widgets.explorer import *  # noqa: F403

@@ -1,0 +1,65 @@
+"""Texts of the command line as values."""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+
+def read_crop(text: str):
+    """A crop's name, or the four shares ``L,T,R,B`` as numbers."""
+    if "," not in text:
+        return text
+    try:
+        left, top, right, bottom = map(float, text.split(","))
+    except ValueError:
+        left = right = top = bottom = 0
+    if not (left < right and top < bottom):
+        raise ValueError(
+            "crop must be a name or left,top,right,bottom as shares of width and "
+            f"height, such as 0.1,0,0.9,1; got {text!r}"
+        )
+    return left, top, right, bottom
+
+
+def read_share(text: str) -> float:
+    """``5%`` or ``all`` as a number in (0, 1]."""
+    try:
+        share = 1.0 if text == "all" else float(text.removesuffix("%")) / 100
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1 or (text != "all" and not text.endswith("%")):
+        raise ValueError(f"labels must be all or a share such as 5%, got {text!r}")
+    return share
+
+
+def read_range(text: str, count: int) -> range:
+    """``A:B`` as image numbers; both ends may be left out."""
+    first, colon, last = text.partition(":")
+    try:
+        start, stop = int(first or 0), int(last or count)
+    except ValueError:
+        colon = start = stop = 0
+    if not colon or not 0 <= start < stop <= count:
+        raise ValueError(
+            f"expected image numbers A:B with 0 <= A < B <= {count}, got {text!r}"
+        )
+    return range(start, stop)
+
+
+def check_writable(path: Path) -> None:
+    """Make the folder of a file that will be written; OSError if it cannot be."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: is a folder, expected the name of a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise OSError(f"{path.parent}: cannot write there ({error.strerror})") from None
+
+
+def positive(text: str) -> int:
+    """A whole number above zero, for a parser."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
+    return int(text)

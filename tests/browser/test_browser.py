@@ -1,0 +1,393 @@
+"""A student's first hour in a real browser: sliders, dragging, live training.
+
+JupyterLab runs on a copy of the notebooks; headless Chromium presses keys and moves the
+mouse. Each test reads what changed on the page *and* what the kernel holds.
+"""
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tools import chromium
+
+pytestmark = pytest.mark.browser
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = ROOT / "notebooks"
+SECONDS = 1000  # Playwright counts milliseconds
+PRELUDE = """
+import gc, json
+import lmcourse.widgets as lw
+def every(kind):  # isinstance would wake other packages' deprecation proxies
+    return [o for o in gc.get_objects() if issubclass(type(o), kind)]
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory, chromium_executable):
+    """Address and token of a JupyterLab on a copy of the notebooks."""
+    home = tmp_path_factory.mktemp("lab")
+    shutil.copytree(NOTEBOOKS, home / "notebooks")
+    settings = home / "settings" / "@jupyterlab" / "apputils-extension"
+    settings.mkdir(parents=True)
+    quiet = {"fetchNews": "false", "checkForUpdates": False}
+    (settings / "notification.jupyterlab-settings").write_text(json.dumps(quiet))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    token = secrets.token_hex(16)
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "LMLIB_BUDGET": "quick",
+        "PYTHONPATH": str(ROOT),
+        "LMLIB_ROOT": str(ROOT),
+        "JUPYTER_CONFIG_DIR": str(home / "config"),
+        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+    }
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+    command += ["--expose-app-in-browser", "--LabApp.news_url=", "--port", str(port)]
+    command += ["--ServerApp.ip=127.0.0.1", "--ServerApp.port_retries=0"]
+    command += [f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={home}"]
+    with (home / "log.txt").open("w") as log:
+        server = subprocess.Popen(
+            command, cwd=home, env=environment, stdout=log, stderr=subprocess.STDOUT
+        )
+        try:
+            _wait_for(f"http://127.0.0.1:{port}/api?token={token}", server, home)
+            yield f"http://127.0.0.1:{port}", token
+        finally:
+            server.terminate()  # the server ends its kernels first
+            try:
+                server.wait(30)
+            except subprocess.TimeoutExpired:
+                server.kill()
+
+
+def _wait_for(address: str, server: subprocess.Popen, home: Path) -> None:
+    end = time.monotonic() + 90
+    while True:
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return
+        except OSError:
+            if server.poll() is not None or time.monotonic() > end:
+                text = (home / "log.txt").read_text()
+                pytest.fail(f"JupyterLab did not start:\n{text[-3000:]}")
+            time.sleep(0.3)
+
+
+@pytest.fixture(scope="module")
+def page(lab):
+    with chromium.open_page(1400, 1000) as page:
+        page.set_default_timeout(60 * SECONDS)
+        yield page
+
+
+class Notebook:
+    """One notebook, opened and run to its end."""
+
+    def __init__(self, page, lab, name: str):
+        assert (NOTEBOOKS / f"{name}.ipynb").is_file(), f"no notebook {name}"
+        self.page = page
+        address, token = lab
+        page.goto(f"{address}/lab/tree/notebooks/{name}.ipynb?token={token}&reset")
+        page.wait_for_function(
+            """() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.session
+                ?.kernel?.status === "idle" """
+        )
+        page.evaluate(
+            """() => Promise.race([
+                jupyterapp.commands.execute("notebook:run-all-cells"),
+                new Promise((_, stop) => setTimeout(
+                    () => stop(new Error("the notebook ran for two minutes")), 120000)),
+            ])"""
+        )
+        cells = page.evaluate(
+            "() => jupyterapp.shell.currentWidget.content.model.sharedModel.toJSON()"
+        )["cells"]
+        outputs = [(o, c["source"]) for c in cells for o in c.get("outputs", [])]
+        assert outputs, f"{name} printed nothing"
+        for output, source in outputs:
+            if output["output_type"] == "error":
+                trace = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(output["traceback"]))
+                pytest.fail(f"{name}: this cell raised\n{source}\n\n{trace}")
+
+    def python(self, code: str):
+        """Run code in the kernel; the JSON it prints."""
+        text = self.page.evaluate(
+            """async (code) => {
+                const kernel = jupyterapp.shell.currentWidget.sessionContext.session
+                    .kernel;
+                const future = kernel.requestExecute({code, store_history: false});
+                let text = "";
+                future.onIOPub = (m) => {
+                    if (m.content.name === "stdout") text += m.content.text;
+                    if (m.header.msg_type === "error") text += m.content.evalue;
+                };
+                await future.done;
+                return text;
+            }""",
+            PRELUDE + code,
+        )
+        return json.loads(text)
+
+    def close(self):
+        self.page.evaluate(
+            "() => jupyterapp.shell.currentWidget.sessionContext.shutdown()"
+        )
+
+
+@pytest.fixture
+def notebook(page, lab):
+    opened = []
+
+    def open_notebook(name):
+        opened.append(Notebook(page, lab, name))
+        return opened[-1]
+
+    yield open_notebook
+    for each in opened:
+        each.close()
+
+
+def widget(page, kind: str, with_text: str | None = None):
+    """The first widget of this class that is on the page, scrolled into view."""
+    found = page.locator(f".{kind}")
+    if with_text:
+        found = found.filter(has_text=with_text)
+    found.first.wait_for(state="attached")
+    found.first.scroll_into_view_if_needed()
+    return found.first
+
+
+def picture(widget) -> str:
+    """A digest of the picture's bytes."""
+    data = widget.locator("img.lmlib-picture").first.evaluate(
+        """async (img) => {
+            const bytes = new Uint8Array(await (await fetch(img.src)).arrayBuffer());
+            return Array.from(bytes).join(",");
+        }"""
+    )
+    return hashlib.sha256(data.encode()).hexdigest()
+
+
+def numbers(widget) -> dict[str, float]:
+    """The measured numbers beside the picture."""
+    shown = widget.locator(".lmlib-measured [data-name]").evaluate_all(
+        "all => all.map(one => [one.dataset.name, Number(one.textContent)])"
+    )
+    return dict(shown)
+
+
+def until(condition, what: str, seconds: float = 30):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited {seconds} s in vain: {what}"
+        time.sleep(0.1)
+
+
+@contextmanager
+def redrawn(widget, what: str):
+    """What is done inside changes the picture."""
+    before = picture(widget)
+    yield
+    until(lambda: picture(widget) != before, f"{what}: the picture changes", 20)
+
+
+def test_the_temperature_slider_by_keyboard(notebook, page):
+    book = notebook("01_heatmaps_and_soft_argmax")
+    explorer = widget(page, "lmlib-explorer", "temperature T")
+    handle = explorer.locator(".noUi-handle").first
+    before, image = numbers(explorer), picture(explorer)
+    name = next(name for name in before if "entropy" in name.lower())
+    handle.focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    until(lambda: numbers(explorer)[name] > before[name], "entropy rises with T")
+    until(lambda: picture(explorer) != image, "the picture changes")
+
+    def in_python():
+        values = book.python("print(json.dumps([e.value for e in every(lw.Explorer)]))")
+        shown = numbers(explorer)
+        return any(
+            set(value) == set(shown)
+            and all(value[k] == pytest.approx(shown[k], rel=2e-3) for k in shown)
+            for value in values
+        )
+
+    until(in_python, "the kernel holds the numbers on the page")
+    page.keyboard.press("Home")  # T at its lowest: the map is one peak
+    until(lambda: numbers(explorer)[name] < before[name], "entropy falls with T")
+
+
+def test_a_point_is_dragged_and_nudged(notebook, page):
+    book = notebook("02_warps_and_equivariance")
+    drag = widget(page, "lmlib-drag")
+    point = drag.locator("g[role=slider]").first
+    output = page.locator(".lmlib-drag-box", has=drag).first
+
+    def points():
+        return book.python(
+            "print(json.dumps([d.points for d in every(lw.DragPoints)]))"
+        )
+
+    start, image = points(), picture(output)
+    box = point.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 20, y + 10, steps=4)
+    page.mouse.up()
+    until(lambda: points() != start, "the kernel sees the drag")
+    until(lambda: picture(output) != image, "the picture follows the drag")
+    moved = point.bounding_box()
+    assert moved["x"] - box["x"] == pytest.approx(20, abs=2)
+    assert moved["y"] - box["y"] == pytest.approx(10, abs=2)
+
+    time.sleep(0.3)  # the last message of the drag is on its way
+    dragged, image = points(), picture(output)
+    point.focus()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Shift+ArrowDown")
+    until(lambda: points() != dragged, "the kernel sees the keys")
+    until(lambda: picture(output) != image, "the picture follows the keys")
+    assert point.evaluate("g => document.activeElement === g"), "focus was lost"
+    time.sleep(0.3)
+    which = next(i for i, p in enumerate(points()) if p != dragged[i])
+    was, now = dragged[which][0], points()[which][0]
+    assert now == pytest.approx([was[0] - 0.02, was[1] + 0.1], abs=1e-6)
+
+
+def test_live_training_starts_pauses_and_listens(notebook, page):
+    book = notebook("00_start_here")
+    live = widget(page, "lmlib-live")
+    status = live.locator(".lmlib-status")
+    # the quick budget has so few steps that nobody could press Pause in time
+    book.python(
+        "live = next(iter(lw._LIVE.values())); live.steps = 100_000; live.reset();"
+        "print(live.step)"
+    )
+
+    def step():
+        return int(re.search(r"step (\d+)", status.inner_text())[1])
+
+    image = picture(live)
+    live.locator("button.lmlib-start").click()
+    until(lambda: step() > 2, "training runs", 60)
+    until(lambda: picture(live) != image, "the picture changes while it trains", 60)
+
+    live.locator("button.lmlib-pause").click()
+    until(lambda: "paused" in status.inner_text(), "training pauses", 60)
+    held, image = step(), picture(live)
+    time.sleep(1)
+    assert (step(), picture(live)) == (held, image)
+
+    def knobs():
+        return book.python(
+            "live = next(iter(lw._LIVE.values()));"
+            "print(json.dumps([[k.value for k, _ in live.knobs.values()], live.step]))"
+        )
+
+    before = knobs()
+    live.locator(".noUi-handle").first.focus()
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    until(lambda: knobs()[0] != before[0], "the kernel sees the knob")
+    assert knobs()[1] == before[1] == held
+
+    live.locator("button.lmlib-start").click()
+    until(lambda: step() > held, "training goes on", 60)
+    live.locator("button.lmlib-reset").click()
+    until(lambda: "step 0 of" in status.inner_text(), "reset", 60)
+    assert "ready" in status.inner_text()
+
+
+def test_a_dragged_landmark_changes_the_class(notebook, page):
+    """Seq-MT's bottleneck: the picture stays, a landmark moves, the class follows."""
+    notebook("13_seqmt_visualisation")
+    drag = widget(page, "lmlib-drag")
+    output = page.locator(".lmlib-drag-box", has=drag).first
+    before, image = numbers(output), picture(output)
+    drag.locator("g[role=slider]").nth(4).focus()  # the tail
+    for _ in range(8):
+        page.keyboard.press("Shift+ArrowRight")
+    until(lambda: picture(output) != image, "the bars follow the keys")
+    until(
+        lambda: abs(numbers(output)["true"] - before["true"]) > 0.005,
+        "the probability of the true class changes",
+    )
+
+
+def test_a_point_moved_on_one_face_is_matched_on_others(notebook, page):
+    """DVE: the maps of a point's match follow the point, and spread with T."""
+    notebook("33_dve_visualisation")
+    found = widget(page, "lmlib-explorer", "temperature T")
+    before, image = numbers(found), picture(found)
+    drag = widget(page, "lmlib-drag")
+    drag.locator("g[role=slider]").first.focus()
+    for _ in range(3):
+        page.keyboard.press("Shift+ArrowDown")
+    until(lambda: picture(found) != image, "the maps follow the keys")
+    until(lambda: numbers(found) != before, "and so do the numbers")
+
+    before = numbers(found)
+    name = next(name for name in before if "nats" in name)
+    found.locator(".noUi-handle").last.focus()
+    page.keyboard.press("End")  # T at its highest: the map is flat
+    until(lambda: numbers(found)[name] > before[name], "entropy rises with T")
+
+
+def test_a_dragged_landmark_redraws_the_face(notebook, page):
+    """LMDIS: the decoder answers with another picture, the detector looks again."""
+    notebook("23_lmdis_visualisation")
+    drag = widget(page, "lmlib-drag")
+    output = page.locator(".lmlib-drag-box", has=drag).first
+    before, image = numbers(output), picture(output)
+    drag.locator("g[role=slider]").first.focus()
+    for _ in range(2):
+        page.keyboard.press("Shift+ArrowDown")
+    until(lambda: picture(output) != image, "the drawing follows the keys")
+    until(lambda: numbers(output) != before, "and so do the measurements")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "12_seqmt_ablations",
+        "22_lmdis_ablations",
+        "32_dve_ablations",
+        "61_your_own_images",
+    ],
+)
+def test_every_control_of_every_explorer_changes_its_picture(notebook, page, name):
+    """With keys alone, as by somebody who has no mouse."""
+    book = notebook(name)
+    count = book.python("print(len(every(lw.Explorer)))")
+    assert count, f"{name} has nothing to move"
+    for number in range(count):
+        explorer = page.locator(".lmlib-explorer").nth(number)
+        explorer.scroll_into_view_if_needed()
+        for k, handle in enumerate(explorer.locator(".noUi-handle").all()):
+            now, low = (handle.get_attribute(f"aria-value{x}") for x in ("now", "min"))
+            with redrawn(explorer, f"{name}: slider {k}, now {now}, lowest {low}"):
+                handle.focus()
+                page.keyboard.press("End" if float(now) == float(low) else "Home")
+        for k, choice in enumerate(explorer.locator("select").all()):
+            now = choice.evaluate("one => one.selectedIndex")
+            for index in (0 if now else 1, now):  # there and back
+                with redrawn(explorer, f"{name}: list {k}, from {now} to {index}"):
+                    choice.select_option(index=index)

@@ -1,0 +1,159 @@
+"""Figures: opaque, described, in the course's coordinates; source and tables."""
+
+import io
+from base64 import b64decode
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+
+from lmcourse import plots
+from lmlib import heatmaps
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What `display` was given: a list of (bundle, metadata)."""
+    seen = []
+
+    def display(bundle, metadata=None, raw=False):
+        seen.append((bundle, metadata))
+
+    monkeypatch.setattr(plots, "display", display)
+    return seen
+
+
+def test_show_writes_an_opaque_png_with_alt_text(shown):
+    fig, ax = plots.figure(4, 2)
+    ax.plot([0, 1])
+    plots.show(fig, alt="a rising line")
+    bundle, metadata = shown[0]
+    image = Image.open(io.BytesIO(b64decode(bundle["image/png"])))
+    assert image.size == (400, 200)
+    assert metadata["image/png"]["alt"] == bundle["text/plain"] == "a rising line"
+    assert image.convert("RGBA").getpixel((0, 0)) == (255, 255, 255, 255)
+
+
+@pytest.mark.parametrize("alt", ["", "  ", None])
+def test_show_insists_on_alt_text(alt, shown):
+    with pytest.raises(ValueError, match="alt text"):
+        plots.show(plots.figure()[0], alt=alt)
+    assert not shown
+
+
+def test_a_picture_is_stored_small_and_landmarks_keep_their_colours(shown):
+    noise = torch.rand(3, 300, 400, generator=torch.Generator().manual_seed(0))
+    fig, ax = plots.figure(4, 3)
+    plots.draw_image(ax, noise)
+    plots.draw_points(ax, torch.tensor([[0.1 * k - 0.3, 0.0] for k in range(7)]))
+    plots.show(fig, alt="noise")
+    data = b64decode(shown[0][0]["image/png"])
+    assert len(data) < 0.5 * len(plots.png(plots.pixels(fig), 9))
+    stored = Image.open(io.BytesIO(data)).convert("RGB")
+    for k in range(7):
+        x, y = ax.transData.transform((0.1 * k - 0.3, 0.0))
+        pixel = stored.getpixel((int(x), int(300 - y)))
+        assert "#{:02x}{:02x}{:02x}".format(*pixel) == plots.colour(k)
+
+
+def test_figure_gives_one_axes_or_a_flat_array_and_no_pyplot_state():
+    from matplotlib import pyplot
+
+    before = pyplot.get_fignums()
+    fig, ax = plots.figure()
+    assert isinstance(fig, Figure) and not isinstance(ax, np.ndarray)
+    _, axes = plots.figure(rows=2, cols=3, sharex=True)
+    assert axes.shape == (6,)
+    assert pyplot.get_fignums() == before
+
+
+def test_a_point_is_drawn_on_the_pixel_it_names():
+    """Light one pixel, put a landmark at its centre: both land on the same spot."""
+    image = torch.zeros(1, 20, 30)
+    image[0, 4, 21] = 1
+    point = torch.tensor([[(2 * 21 + 1) / 30 - 1, (2 * 4 + 1) / 20 - 1]])
+    fig, ax = plots.figure(3, 2)
+    plots.draw_image(ax, image)
+    light = np.argwhere(np.asarray(plots.pixels(fig)).min(-1) == 255)
+    inside = ax.get_window_extent()
+    top, left = 200 - inside.y1, inside.x0
+    light = [p for p in light if p[0] > top + 2 and left + 2 < p[1] < inside.x1 - 2]
+    light = [p for p in light if p[0] < 200 - inside.y0 - 2]
+    row, column = np.mean(light, axis=0)
+    x, y = ax.transData.transform(point[0].tolist())
+    assert abs(column + 0.5 - x) < 1 and abs(200 - row - 0.5 - y) < 1
+
+
+def test_pixels_are_square_and_a_notebook_may_still_choose():
+    fig, axes = plots.figure(8, 3, cols=3)
+    wide = torch.zeros(3, 40, 80)
+    plots.draw_image(axes[0], wide)
+    plots.draw_heatmap(axes[1], torch.zeros(10, 10), image=wide)  # a coarse square map
+    plots.draw_heatmap(axes[2], torch.zeros(40, 80))
+    axes[2].set_aspect(1)
+    plots.pixels(fig)
+    boxes = [ax.get_window_extent() for ax in axes]
+    shapes = [box.height / box.width for box in boxes]
+    assert shapes == pytest.approx([0.5, 0.5, 1.0])
+
+
+def test_landmarks_differ_in_colour_and_in_shape():
+    looks = {(plots.colour(k), plots.marker(k)) for k in range(70)}
+    assert len(looks) == 70
+    fig, ax = plots.figure()
+    plots.draw_points(ax, torch.zeros(5, 2), names=list("abcde"), labels=True)
+    drawn = ax.collections
+    assert len({tuple(c.get_facecolor()[0]) for c in drawn}) == 5
+    assert len({c.get_paths()[0].vertices.tobytes() for c in drawn}) == 5
+    assert all(tuple(c.get_edgecolor()[0]) == (1, 1, 1, 1) for c in drawn)
+    assert [t.get_text() for t in ax.texts] == list("abcde")
+
+
+def test_heatmap_over_an_image_hides_it_only_where_it_is_high():
+    fig, ax = plots.figure(2, 2)
+    heat = heatmaps.gaussian_maps(torch.zeros(1, 1, 2), (20, 20), 2)[0, 0]
+    plots.draw_heatmap(ax, heat, image=torch.ones(1, 20, 20))
+    plots.draw_heatmap(plots.figure()[1], torch.zeros(5, 5), torch.zeros(1, 5, 5))
+    picture = np.asarray(plots.pixels(fig)).astype(int)
+    assert picture[100, 100].sum() < 730 and picture[40, 40].sum() > 740
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda ax: plots.draw_image(ax, torch.zeros(2, 8, 8)), r"\(2, 8, 8\)"),
+        (lambda ax: plots.draw_image(ax, torch.zeros(1, 1, 8, 8)), r"\(1, 1, 8, 8\)"),
+        (lambda ax: plots.draw_heatmap(ax, torch.zeros(3, 8, 8)), r"\(H, W\)"),
+        (lambda ax: plots.draw_points(ax, torch.zeros(3)), r"\(K, 2\)"),
+        (lambda ax: plots.draw_points(ax, torch.zeros(3, 2), ["a"]), "1 names for 3"),
+        (lambda ax: plots.show_source(7), "no source"),
+        (lambda ax: plots.paper_and_measured([]), "no rows"),
+    ],
+)
+def test_bad_input_gives_one_clear_error(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(plots.figure()[1])
+
+
+def test_show_source_names_file_and_function(shown):
+    plots.show_source(heatmaps.soft_argmax)
+    plots.show_source(heatmaps.soft_argmax, collapsed=True)
+    (plain, _), (folded, _) = shown
+    first = plain["text/plain"].splitlines()[0]
+    assert first == "# lmlib/heatmaps.py: soft_argmax"
+    assert "return expected_points" in plain["text/markdown"]
+    assert folded["text/markdown"].startswith("<details><summary>")
+
+
+def test_table_has_html_and_text_and_marks_what_is_missing(shown):
+    rows = [
+        {"setting": "a < b", "paper": 99.0, "measured": 98.76543},
+        {"setting": "new", "paper": None, "measured": float("nan"), "seeds": 5},
+    ]
+    plots.paper_and_measured(rows, caption="Table 1")
+    bundle = shown[0][0]
+    assert "a &lt; b" in bundle["text/html"] and "98.77" in bundle["text/html"]
+    lines = bundle["text/plain"].splitlines()
+    assert lines[0] == "Table 1" and "seeds" in lines[1] and lines[4].count("–") == 2
