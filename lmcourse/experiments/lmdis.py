@@ -717,6 +717,7 @@ PROBLEMS = {
 }
 KEPT: dict[str, tuple[str, ...]] = {
     "lmdis-faces": ("K10", "K10,long", "K30", *(f"K10,no-{term}" for term in TERMS)),
+    "lmdis-faces64": (),
     "lmdis-walkers": ("K16,flow,motion",),
     "lmdis-cars": ("K10",),
     "lmdis-animals": ("K10",),
