@@ -76,6 +76,7 @@ $(VENV)/.browser: $(VENV)/.test tools/chromium.py
 lint: $(VENV)/.test ## ruff over code and notebooks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 unit: $(VENV)/.test ## the tests in tests/, without the browser
 	$(PYTEST) tests -m "not browser"
