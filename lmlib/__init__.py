@@ -1,4 +1,10 @@
-"""Landmark methods, told as code: the package behind the course notebooks."""
+"""Landmark methods, told as code.
+
+What belongs here: the methods of the papers, one file each, and what they are built
+from: geometry, warps, heatmaps, layers, samples; data sets in their official layouts;
+training, checkpoints, evaluation; and the command ``lmlib``. Nothing here draws scenes
+(``lmscenes``) or teaches (``lmcourse``).
+"""
 
 import os
 
@@ -7,3 +13,13 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
+
+
+def load(path, device=None):
+    """A network from its file, ready to use: one that ships, or your own.
+
+    ``lmlib.load("me.safetensors").landmarks(images)``; see ``lmlib.landmarker.load``.
+    """
+    from lmlib.landmarker import load  # torch is imported when it is needed
+
+    return load(path, device)

@@ -18,7 +18,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import lmlib
-from lmlib.texts import positive
+from lmlib.texts import positive, read_crop, read_ends, read_share
 
 
 class _Parser(argparse.ArgumentParser):
@@ -55,7 +55,7 @@ def _own_images(commands) -> None:
 
     about = "train a method on images; a killed run goes on with the same command"
     add = command("train", _train, about, "the run is kept")
-    add.add_argument("method", metavar="METHOD", help="seqmt, lmdis or dve")
+    add.add_argument("method", metavar="METHOD", help="such as seqmt, lmdis or dve")
     again = "; may be given again: all are used (lmdis, dve)"
     add.add_argument("--data", action="append", required=True, help=DATA + again)
     add.add_argument("--preset", required=True, help="such as faces_class")
@@ -118,19 +118,22 @@ def _image_options(add, default: str) -> None:
 
 
 def _train(arguments) -> int:
-    from lmlib.config import Settings
-    from lmlib.recipes import train
+    from lmlib.recipes import Settings, train
+    from lmlib.registry import read_settings
 
     settings = Settings(
         method=arguments.method,
         preset=arguments.preset,
-        data=arguments.data,
-        changes=arguments.set,
+        data=tuple(arguments.data),
+        changes=read_settings(arguments.method, arguments.set),
+        split=arguments.split,
+        images=read_ends(arguments.images) if arguments.images else None,
+        labels=read_share(arguments.labels),
         held=arguments.val,
-        **{
-            name: getattr(arguments, name)
-            for name in ("split", "images", "labels", "steps", "batch", "seed", "crop")
-        },
+        steps=arguments.steps,
+        batch=arguments.batch,
+        seed=arguments.seed,
+        crop=read_crop(arguments.crop) if arguments.crop else None,
         partial=arguments.partial,
     )
     made = train(
@@ -152,13 +155,14 @@ def _train(arguments) -> int:
 
 
 def _evaluate(arguments) -> int:
-    from lmlib.landmarker import evaluate
+    from lmlib.recipes import evaluate
 
-    options = ("test", "split", "normaliser", "keep", "crop", "partial", "device")
+    options = ("test", "split", "normaliser", "keep", "partial", "device")
     answer = evaluate(
         arguments.checkpoint,
         arguments.data,
         fit_on=arguments.fit,
+        crop=read_crop(arguments.crop) if arguments.crop else None,
         **{name: getattr(arguments, name) for name in options},
     )
     if arguments.json:
@@ -183,14 +187,14 @@ def _predict(arguments) -> int:
     from lmlib.landmarker import load
     from lmlib.predict import crop_of, default_crop, find_photos, predict
 
-    found, metadata = load(arguments.checkpoint, arguments.device)
+    found = load(arguments.checkpoint, arguments.device)
     names = find_photos(arguments.images, arguments.overlay)
     skipped = predict(
         found,
         names,
         arguments.out,
         arguments.overlay,
-        crop_of(arguments.crop or default_crop(metadata)),
+        crop_of(arguments.crop or default_crop(found.metadata)),
         arguments.batch,
     )
     print(f"{arguments.out}: {len(names) - len(skipped)} photographs")

@@ -17,7 +17,6 @@ import torch
 from PIL import ExifTags, Image, ImageDraw
 from tqdm.auto import tqdm
 
-from lmlib.config import side_of
 from lmlib.datasets.images import from_box, image_files, with_channels, workers
 from lmlib.datasets.photos import (
     Box,
@@ -109,8 +108,10 @@ def find_photos(names: Iterable[str], leave_out: Path | None = None) -> list[str
 
 def default_crop(metadata: dict) -> str:
     """That of the training; a data set's own means nothing for other photographs."""
-    crop = metadata.get("settings", {}).get("crop") or ""
-    return crop if crop in ("pad", "squash") or "," in crop else "centre"
+    crop = (metadata.get("settings") or {}).get("crop") or ""
+    if isinstance(crop, list):
+        return ",".join(map(str, crop))
+    return crop if crop in ("pad", "squash") else "centre"
 
 
 def open_photo(name: str, crop: Crop, side: int, draw: bool) -> Photo:
@@ -157,8 +158,8 @@ def predict(
         check_writable(overlay / "x.jpg")
     if not isinstance(crop, LargestFace):
         frame((1, 1), crop)  # ValueError for a crop there is not
-    device, side = next(found.method.parameters()).device, side_of(found.config)
-    channels = getattr(found.config, "image_channels", 3)
+    device, side = found.device, found.config.frame
+    channels = found.config.image_channels
     skipped = []
     temporary = out.with_name(f".lmlib-{os.getpid()}.tmp")
     bar = tqdm(total=len(names), desc="photographs", disable=not progress)

@@ -1,37 +1,82 @@
-"""From a preset and images to a trained network in one file, and back.
+"""From a preset and images to a trained network in one file, and its measurement.
 
-What the commands ``train``, ``evaluate`` and ``predict`` have in common: how each
-method is trained, what its file says of itself, and how its answers become landmarks.
-
-* Seq-MT learns the landmarks of the data; ``labels`` is the share of images that keep
-  theirs. Images are turned, moved and zoomed a little, as on 300-W.
-* LMDIS discovers its landmarks.
-* DVE has descriptors and no landmarks. Its file also keeps the directions of
-  ``CLUSTERS`` kinds of descriptors, found by k-means on training images; a landmark is
-  where a kind is.
-
-For the last two, ``evaluate`` fits annotated landmarks to the discovered ones.
+What the commands ``train`` and ``evaluate`` do. How a method is trained, and how its
+answers become landmarks, its own file says.
 """
 
 import json
-from dataclasses import asdict, replace
+import os
+import tempfile
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.distributed as dist
+from filelock import FileLock, Timeout
 from torch import Tensor
 
-from lmlib.checkpoints import read_metadata, save_checkpoint
-from lmlib.config import METHODS, Settings, configure
+from lmlib.checkpoints import check_run, differences, read_metadata
 from lmlib.datasets.images import Images
-from lmlib.landmarker import CHUNK, CLUSTERS, Landmarker, measure, open_images
-from lmlib.machine import environment
-from lmlib.methods.dve import Dve, cluster
-from lmlib.methods.lmdis import Lmdis, LmdisConfig
-from lmlib.methods.seqmt import SeqMt, SeqMtConfig, wait
-from lmlib.samples import Batch, as_tensor, augment, class_balanced_subset
-from lmlib.texts import check_writable, read_range, read_share
-from lmlib.training import constant_then_decay, cosine, fit, recompute_statistics
-from lmlib.warps import seqmt_affine
+from lmlib.datasets.photos import Box
+from lmlib.landmarker import Landmarker, load, measure, open_images, points_and_truth
+from lmlib.machine import best_device, environment
+from lmlib.methods.base import Config, Method
+from lmlib.registry import METHODS, configure, method_named
+from lmlib.samples import as_tensor, class_balanced_subset, labels_on
+from lmlib.texts import Ends, as_range, check_writable, read_images
+from lmlib.training import fit
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What makes a run what it is; the same settings give the same network."""
+
+    method: str
+    preset: str
+    data: tuple[str, ...]
+    changes: dict[str, Any] = field(default_factory=dict)  # of the configuration
+    split: str = "train"
+    images: Ends | None = None  # only these of the split
+    labels: float = 1.0  # share of images that keep their landmarks
+    held: int = 0  # images held back from training
+    steps: int | None = None
+    batch: int | None = None
+    seed: int = 0
+    crop: str | Box | None = None  # None: each data set's own
+    partial: bool = False
+
+    def __post_init__(self):
+        if self.method not in METHODS:
+            raise ValueError(
+                f"unknown method {self.method!r}; there are {', '.join(METHODS)}"
+            )
+        if not 0 < self.labels <= 1:
+            raise ValueError(f"labels must be a share in (0, 1], got {self.labels}")
+        learns = method_named(self.method).learns_landmarks
+        if not learns and (self.held or self.labels != 1.0):
+            raise ValueError(
+                f"{self.method} uses no landmarks: --labels and --val are for methods "
+                "that learn them, such as seqmt"
+            )
+        if learns and len(self.data) > 1:
+            raise ValueError(
+                f"{self.method} learns the landmarks of one data set, got "
+                f"{', '.join(self.data)}"
+            )
+
+    @property
+    def options(self) -> dict:
+        """For ``open_data``: only what was asked for."""
+        crop = {} if self.crop is None else {"crop": self.crop}
+        return crop | ({"partial": True} if self.partial else {})
+
+    def as_json(self) -> dict:
+        """As a file holds them; tuples are lists there."""
+        return json.loads(json.dumps(asdict(self)))
+
 
 # --- training -------------------------------------------------------------------------
 
@@ -49,188 +94,265 @@ def train(
     """Train a network and write it to ``out``; returns what that file says of itself.
 
     A killed run goes on where it was, from ``.run.safetensors`` beside ``out``. None if
-    ``out`` is there already, with the same settings.
+    ``out`` is there already, with the same settings. Of several processes
+    (``torchrun``) one writes, and all return.
 
     Raises:
-        ValueError: ``out`` or an unfinished run has other settings, and not ``force``.
+        ValueError: ``out`` or an unfinished run has other settings, and not ``force``;
+            or another process is writing it.
     """
-    out, wanted = Path(out), asdict(settings)
-    state, about = (out.with_suffix(f".run.{end}") for end in ("safetensors", "json"))
+    out, wanted = Path(out), settings.as_json()
+    state = state_file(out)
+    first = int(os.environ.get("RANK", 0)) == 0
     check_writable(out)
-    if out.exists() and not force:
-        made = read_metadata(out).get("settings")
-        if made == wanted:
+    with _alone(out, first):
+        if finished(out, state, wanted, force and first):
             return None
-        raise ValueError(f"{out}: {_differences(made, wanted)}; --force overwrites it")
-    made = json.loads(about.read_text(encoding="utf-8")) if about.exists() else None
-    if made not in (None, wanted) and state.exists() and not force:
-        raise ValueError(
-            f"{state}: an unfinished run, {_differences(made, wanted)}; --force starts "
-            "anew"
+        method, data, pool, held = prepared(settings)
+        labelled = class_balanced_subset(
+            torch.zeros(len(pool), dtype=torch.long), settings.labels, settings.seed
         )
+        steps = settings.steps or method.config.steps_for(len(pool))
+        marks = (
+            labels_on(pool[labelled], len(data)) if method.learns_landmarks else None
+        )
+        history = fit(
+            method,
+            data,
+            method.pools(pool, labelled),
+            steps,
+            seed=settings.seed,
+            device=device,
+            prepare=marks,
+            checkpoint=state,
+            about=wanted,
+            save_every=save_every,
+            progress=progress,
+        )
+        method.eval().finish(data, pool)
+        about = {"settings": wanted, "n_train": len(pool), "steps": steps}
+        about |= {"batch": method.config.batch_size, "losses": history[-1]}
+        about |= {"command": command, **environment()}
+        found = Landmarker(
+            method.eval(), about | {"trained_on": str(device or best_device())}
+        )
+        if held is not None:
+            found.metadata |= {"held": held.tolist()}
+            found.metadata |= {"held_error": measure(found, data, held)["error"]}
+        if first:
+            found.save(out)
+            state.unlink(missing_ok=True)
+        if dist.is_initialized():
+            dist.barrier()  # nobody leaves before the file is there
+        return found.metadata
+
+
+def state_file(out: Path) -> Path:
+    """Where an unfinished run that will become ``out`` keeps its state."""
+    ending = ".run.safetensors"
+    if out.name.endswith(ending) or out.suffix != ".safetensors":
+        raise ValueError(
+            f"{out}: expected a name like NAME.safetensors; NAME{ending} is for "
+            "unfinished runs"
+        )
+    return out.with_suffix(ending)
+
+
+@contextmanager
+def _alone(out: Path, first: bool):
+    """Only one training writes ``out``; the lock goes with the process."""
+    if not first:  # the first process of the same training holds it
+        yield
+        return
+    name = sha256(os.fsencode(out.resolve())).hexdigest()[:24]
+    folder = Path(tempfile.gettempdir()) / "lmlib-locks"
+    folder.mkdir(exist_ok=True)
+    try:
+        with FileLock(folder / f"{name}.lock", timeout=0):
+            yield
+    except Timeout:
+        raise ValueError(f"{out}: another process is training it") from None
+
+
+def finished(out: Path, state: Path, wanted: dict, force: bool) -> bool:
+    """Is ``out`` there already, with these settings? ``force`` clears the way.
+
+    Raises:
+        ValueError: ``out`` or its unfinished run is of other settings, or unreadable.
+    """
+    if force:
+        made = _settings_in(state, quiet=True)
+        if made != wanted:
+            state.unlink(missing_ok=True)
+        return False
+    advice = "--force overwrites it"
+    try:
+        if out.exists():
+            made = read_metadata(out).get("settings") or {}
+            if made == wanted:
+                return True
+            changed = differences(made, wanted)
+            raise ValueError(f"{out}: made with other settings ({changed})")
+        if state.exists():
+            advice = "--force starts anew"
+            check_run(state, {"about": _settings_in(state)}, {"about": wanted})
+    except ValueError as error:
+        raise ValueError(f"{error}; {advice}") from None
+    return False
+
+
+def _settings_in(state: Path, quiet: bool = False) -> dict | None:
+    """The settings of an unfinished run; ``quiet``: None for a file that is none."""
+    try:
+        return read_metadata(state).get("run", {}).get("about")
+    except (ValueError, OSError, AttributeError):
+        if quiet:
+            return None
+        raise
+
+
+def prepared(settings: Settings) -> tuple[Method, Images, Tensor, Tensor | None]:
+    """The untrained method, its data, the image numbers to train on, and those that
+    are held back."""
     config = configure(settings.method, settings.preset, settings.changes)
     data = open_images(settings.data, settings.split, config, **settings.options)
-    pool = data.indices
-    if settings.images:
-        pool = read_range(settings.images, len(data))
-    pool, held = as_tensor(pool), None
-    if settings.method != "seqmt" and (settings.held or settings.labels != "all"):
-        raise ValueError(
-            f"{settings.method} uses no landmarks: --labels and --val are for seqmt"
-        )
+    pool, held = as_tensor(as_range(settings.images, len(data))), None
     if settings.held:
-        if not 0 < settings.held < len(pool):
+        if settings.held >= len(pool):
             raise ValueError(f"cannot hold back {settings.held} of {len(pool)} images")
         order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(0))
         chosen = order[: settings.held].sort().values
         held, pool = pool[chosen], pool[order[settings.held :].sort().values]
-    changes = list(settings.changes)
-    if settings.method == "seqmt":
-        config = _suited(config, data.batch(pool[:1]), settings.data)
-        changes.append(f"landmarks={config.landmarks}")
+    kind, example = method_named(settings.method), data.batch(pool[:1])
+    try:
+        config = kind.suited(config, example)
+    except ValueError as error:
+        raise ValueError(f"{', '.join(settings.data)}: has {error}") from None
     if settings.batch:
         config = replace(config, batch_size=settings.batch)
-    steps = settings.steps or default_steps(config, settings.preset, len(pool))
     torch.manual_seed(settings.seed)
-    method = METHODS[settings.method][1](config)
-    recipe = {"seqmt": _seqmt, "lmdis": _lmdis, "dve": _dve}[settings.method]
-    pools, options = recipe(method, data, pool, steps, settings)
-    if made != wanted:
-        state.unlink(missing_ok=True)
-        about.write_text(json.dumps(wanted), encoding="utf-8")
-    history = fit(
-        method,
-        data,
-        pools,
-        steps,
-        **{"batch_size": config.batch_size, "lr": config.lr, **options},
-        seed=settings.seed,
-        device=device,
-        checkpoint=state,
-        save_every=save_every,
-        progress=progress,
-    )
-    device = next(method.parameters()).device
-    if settings.method == "lmdis":
-        batches = min(30, max(1, len(pool) // config.batch_size))
-        recompute_statistics(method, data, pool, batches, config.batch_size)
-    found = Landmarker(method).to(device).eval()
-    if found.centres is not None:
-        some = pool[:: max(1, len(pool) // 100)][:100]
-        with torch.no_grad():
-            parts = [
-                method.descriptors(method.crop(data.batch(part, device)["image"]))
-                for part in some.split(CHUNK)
-            ]
-        vectors = torch.cat(parts).permute(0, 2, 3, 1).flatten(0, 2)
-        few = vectors[:: max(1, len(vectors) // 10_000)]
-        found.centres.copy_(cluster(few, CLUSTERS))
-    metadata = {
-        "settings": wanted,
-        "changes": changes,
-        "n_train": len(pool),
-        "steps": steps,
-        "batch": options.get("batch_size", config.batch_size),
-        "losses": history[-1],
-        "command": command,
-        **environment(),
-        "trained_on": str(device),
-    }
-    if held is not None:
-        metadata["held"] = held.tolist()
-        metadata["held_error"] = measure(found, data, held)["error"]
-    save_checkpoint(out, found, **metadata)
-    state.unlink(missing_ok=True)
-    about.unlink()
-    return metadata
-
-
-def default_steps(config, preset: str, images: int) -> int:
-    """LMDIS: the preset's. Else 2,000 for a classroom's preset, DVE's epochs for the
-    others, and 20,000 for Seq-MT, whose paper names none."""
-    if isinstance(config, LmdisConfig):
-        return config.steps
-    if preset.endswith("_class"):
-        return 2_000
-    if isinstance(config, SeqMtConfig):
-        return 20_000
-    return max(1, config.epochs * images // config.batch_size)
-
-
-def _differences(made: dict | None, wanted: dict) -> str:
-    made = made or {}
-    changed = [
-        f"{name} {made.get(name)!r}, not {value!r}"
-        for name, value in wanted.items()
-        if made.get(name) != value
-    ]
-    return f"made with other settings ({'; '.join(changed)})"
-
-
-def _suited(config: SeqMtConfig, batch: Batch, sources: list[str]) -> SeqMtConfig:
-    """The configuration with the landmarks of the data."""
-    name = ", ".join(sources)
-    if len(sources) > 1:
-        raise ValueError(f"seqmt learns the landmarks of one data set, got {name}")
-    if "landmarks" not in batch:
-        raise ValueError(f"{name}: has no landmarks, which seqmt learns from")
-    missing = [label for label in config.heads if label not in batch]
-    if missing and config.weight_class:
-        raise ValueError(
-            f"{name}: has no {', '.join(missing)}, which this preset learns from; "
-            "choose a preset without classes (w300, rcn_plus) or add --set "
-            "weight_class=0 --set classes=0"
-        )
-    return replace(config, landmarks=batch["landmarks"].shape[1])
-
-
-def _seqmt(method: SeqMt, data: Images, pool: Tensor, steps: int, settings: Settings):
-    config, share = method.config, read_share(settings.labels)
-    chosen = torch.zeros(len(pool), dtype=torch.long)
-    chosen = class_balanced_subset(chosen, share, settings.seed)
-    labelled = torch.zeros(len(data), dtype=torch.bool)
-    labelled[pool[chosen]] = True
+    method = kind(config)
     method.calibrate(data.batch(pool[:64])["image"])
-
-    def prepare(batch: Batch) -> Batch:
-        index = batch["index"]
-        batch["labelled"] = labelled[index.cpu()].to(index.device)
-        if not config.augment:
-            return batch
-        # fit has seeded torch for this step
-        return augment(batch, seqmt_affine(len(index), config.augment), "border")
-
-    options = {"schedule": cosine(steps, config.warm_up), "betas": config.betas}
-    options |= {"prepare": prepare, "before": lambda step: wait(method, step / steps)}
-    # Images without landmarks come on top, as many as with.
-    if share < 1 and (config.weight_equivariance or config.weight_class):
-        options["batch_size"] = 2 * config.batch_size
-        return (pool[chosen], pool[~chosen]), options
-    return pool[chosen], options
+    return method, data, pool, held
 
 
-def _lmdis(method: Lmdis, data: Images, pool: Tensor, steps: int, settings: Settings):
-    return pool, {
-        "schedule": lambda step: method.rate(step, steps),
-        "before": lambda step: method.advance(step / steps),
-    }
+# --- measuring ------------------------------------------------------------------------
 
 
-def _dve(method: Dve, data: Images, pool: Tensor, steps: int, settings: Settings):
-    config = method.config
-    if config.pairs == "flow" and "flow" not in data.batch(pool[:1]):
+def evaluate(
+    path: str | Path,
+    source: str | None = None,
+    *,
+    fit_on: str | None = None,
+    test: str = "test",
+    split: str = "train",
+    normaliser: str | None = None,
+    keep: bool = False,
+    crop: str | Box | None = None,
+    partial: bool = False,
+    device=None,
+    progress: bool = True,
+) -> dict:
+    """Measure a checkpoint; ``keep`` stores what was fitted in it.
+
+    ``fit_on`` and ``test`` are images: a split's name, ``A:B`` of ``split``, or
+    ``SPLIT:A:B``; for ``test`` also "held", the images held back from training.
+
+    Raises:
+        ValueError: images both fitted and tested; nothing to fit, or fitted twice.
+    """
+    if keep and not fit_on:
+        raise ValueError("--keep stores what --fit has fitted: name its images")
+    found = load(path, device)
+    made = found.metadata.get("settings") or {}
+    trained_on = (made.get("data") or [None])[0]
+    source = source or trained_on
+    if source is None:
+        raise ValueError(f"{path}: does not say what it was trained on: name --data")
+    opened = _Opened(source, split, found.config, made, crop, partial)
+    if test == "held":
+        if "held" not in found.metadata or not same_set(source, trained_on or ""):
+            raise ValueError(f"{path}: no images of {source} were held back from it")
+        where, which = made["split"], found.metadata["held"]
+        opened.images(where)
+    else:
+        where, which = opened.read(test)
+    learned = found.method.learns_landmarks
+    fitted = found.metadata.get("regression")
+    if learned and fit_on:
         raise ValueError(
-            f"{', '.join(settings.data)}: has no pairs of images with flow, which this "
-            "preset needs; choose another, or add --set pairs=warps"
+            f"{path}: {found.method.name} has learned its landmarks: no --fit"
+        )
+    if fit_on:
+        name, rows = opened.read(fit_on)
+        fitted = {"data": source, "split": name, "images": [rows.start, rows.stop]}
+    elif not learned and fitted is None:
+        raise ValueError(
+            f"{path}: its landmarks are discovered; name images to fit the annotated "
+            "ones to them, such as --fit 0:500"
+        )
+    if fitted and fitted["split"] == where and same_set(fitted["data"], source):
+        _check_apart(range(*fitted["images"]), which, where)
+    if fit_on:
+        images = opened.images(name)
+        known = points_and_truth(found.discovered, images, rows, found.device, progress)
+        found.regress(*known)
+        fitted["landmarks"] = known[1].shape[1]
+    images = opened.images(where)
+    answer = measure(found, images, which, normaliser, progress)
+    answer |= {"data": source, "test": test, "checkpoint": str(path)}
+    if fitted:
+        answer["fitted"] = fitted
+    if (
+        learned
+        and trained_on
+        and same_set(source, trained_on)
+        and where == made["split"]
+    ):
+        seen = set(as_range(made.get("images"), len(images)))
+        seen -= set(found.metadata.get("held", ()))
+        answer["trained_on"] = len(seen & set(which))
+    if keep:
+        found.save(path, regression=fitted)
+    return answer
+
+
+class _Opened:
+    """The splits of one data set, opened when asked for."""
+
+    def __init__(self, source, split, config: Config, made: dict, crop, partial):
+        self.source, self.split, self.config = source, split, config
+        crop = crop or made.get("crop")
+        crop = tuple(crop) if isinstance(crop, list) else crop
+        self.options = {} if crop is None else {"crop": crop}
+        if partial or made.get("partial"):
+            self.options["partial"] = True
+        self.splits: dict[str, Images] = {}
+
+    def images(self, name: str) -> Images:
+        """A split."""
+        if name not in self.splits:
+            opened = open_images([self.source], name, self.config, **self.options)
+            self.splits[name] = opened
+        return self.splits[name]
+
+    def read(self, text: str) -> tuple[str, range]:
+        """``SPLIT``, ``A:B`` or ``SPLIT:A:B`` as a split and image numbers."""
+        name, ends = read_images(text, self.split)
+        return name, as_range(ends, len(self.images(name)))
+
+
+def _check_apart(fitted: range, tested, where: str) -> None:
+    both = set(fitted) & set(tested)
+    if both:
+        raise ValueError(
+            f"{len(both)} images are in both --fit and --test, the first is "
+            f"{min(both)} of {where}"
         )
 
-    def begin_exchange(step: int) -> None:
-        warm = step < config.warm_up * steps
-        method.auxiliaries = 0 if warm else config.auxiliaries
 
-    return pool, {
-        "batch_size": config.batch_size + config.pool,
-        "amsgrad": True,
-        "schedule": constant_then_decay(steps, config.decay),
-        "before": begin_exchange,
-    }
+def same_set(one: str, other: str) -> bool:
+    """Do two texts of ``--data`` name one set, maybe in two places?"""
+    name = one.partition(":")[0]
+    named = name not in ("folder", "scene") and name == other.partition(":")[0]
+    return one == other or named

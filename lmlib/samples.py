@@ -197,6 +197,22 @@ def shuffled_labels(labels: dict[str, Tensor], first: int, seed: int):
     return prepare
 
 
+def labels_on(labelled: Tensor, count: int, first: int = 0):
+    """``prepare`` for ``fit`` that marks which images may use their landmarks.
+
+    ``labelled (N,)`` holds their numbers, of the images ``first``, ``first + 1``, ...
+    Batches get ``labelled (B,)`` bool.
+    """
+    mask = torch.zeros(count, dtype=torch.bool)
+    mask[labelled - first] = True
+
+    def prepare(batch: Batch) -> Batch:
+        index = batch["index"]
+        return {**batch, "labelled": mask[index.cpu() - first].to(index.device)}
+
+    return prepare
+
+
 def class_balanced_subset(labels: Tensor, share: float, seed: int = 0) -> Tensor:
     """Which images keep their landmarks: ``share`` of each class, as an ``(N,)`` mask.
 

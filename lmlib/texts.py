@@ -4,6 +4,8 @@ import argparse
 import tempfile
 from pathlib import Path
 
+Ends = tuple[int | None, int | None]  # of a range of image numbers
+
 
 def read_crop(text: str):
     """A crop's name, or the four shares ``L,T,R,B`` as numbers."""
@@ -32,16 +34,35 @@ def read_share(text: str) -> float:
     return share
 
 
-def read_range(text: str, count: int) -> range:
-    """``A:B`` as image numbers; both ends may be left out."""
+def read_ends(text: str) -> Ends:
+    """``A:B`` as two numbers; both ends may be left out."""
     first, colon, last = text.partition(":")
-    try:
-        start, stop = int(first or 0), int(last or count)
-    except ValueError:
-        colon = start = stop = 0
-    if not colon or not 0 <= start < stop <= count:
+    ends = tuple(int(end) if end.isdecimal() else None for end in (first, last))
+    if not colon or any(map(_differ, (first, last), ends)):
+        raise ValueError(f"expected image numbers A:B, got {text!r}")
+    return ends
+
+
+def _differ(text: str, number: int | None) -> bool:
+    return bool(text) and number is None
+
+
+def read_images(text: str, split: str) -> tuple[str, Ends | None]:
+    """``SPLIT``, ``A:B`` of ``split``, or ``SPLIT:A:B``."""
+    if not text[:1].isalpha():
+        return split, read_ends(text)
+    name, colon, ends = text.partition(":")
+    return name, read_ends(ends) if colon else None
+
+
+def as_range(ends: Ends | None, count: int) -> range:
+    """Image numbers between two ends, of ``count`` images; None: all."""
+    first, last = ends or (None, None)
+    start, stop = first or 0, count if last is None else last
+    if not 0 <= start < stop <= count:
         raise ValueError(
-            f"expected image numbers A:B with 0 <= A < B <= {count}, got {text!r}"
+            f"expected image numbers A:B with 0 <= A < B <= {count}, got "
+            f"{'' if first is None else first}:{'' if last is None else last}"
         )
     return range(start, stop)
 

@@ -10,7 +10,8 @@ batch.
 import gc
 import math
 import os
-import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,68 +20,53 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
-from lmlib.checkpoints import _read, _write, load_checkpoint
+from lmlib.checkpoints import resume_run, save_run
 from lmlib.machine import autocast, best_device
-from lmlib.samples import Pool, check_batch, step_indices
+from lmlib.methods.base import FitOptions, Method
+from lmlib.samples import Batch, Pool, check_batch, step_indices
 
 
 class TrainingError(RuntimeError):
     """Training cannot go on: the message names the step and the loss term."""
 
 
-class _Losses(nn.Module):
-    """DistributedDataParallel synchronises ``forward``: make that the losses."""
-
-    def __init__(self, method: nn.Module):
-        super().__init__()
-        self.method = method
-
-    def forward(self, batch):
-        return self.method.losses(batch)
-
-
 def fit(
-    method: nn.Module,
+    method: Method,
     data,
     indices: Pool,
     steps: int,
     *,
-    batch_size: int = 64,
-    lr: float = 1e-3,
-    betas: tuple[float, float] = (0.9, 0.999),
-    amsgrad: bool = False,
-    schedule=None,
-    before=None,
-    prepare=None,
-    clip: float | None = 1.0,
     seed: int = 0,
     device=None,
+    prepare: Callable[[Batch], Batch] | None = None,
+    callback: Callable[[int, dict], bool | None] | None = None,
     checkpoint: str | Path | None = None,
+    about: dict | None = None,
     save_every: int = 500,
     log_every: int = 10,
-    callback=None,
     progress: bool = True,
+    **changes,
 ) -> list[dict]:
     """Train ``method`` on ``data.batch(indices)`` and return its history.
 
     Args:
-        method: a module with ``losses(batch) -> dict of scalar terms``; their sum is
-        trained. data: anything with ``batch(indices, device)``; its ``prefetch``, where
-            it has one, is told the next step's images.
+        method: says itself how it is trained (``fit_options``) and what changes on the
+            way (``at``).
+        data: anything with ``batch(indices, device)``; its ``prefetch``, where it has
+            one, is told the next step's images.
         indices: the training images; shuffled anew each epoch, addressed by step. A
             tuple of pools, (labelled, unlabelled) say, shares every batch equally.
         steps: total optimiser steps, earlier ones of a resumed run included.
-        lr, betas, amsgrad: of Adam.
-        schedule: ``step -> factor`` on the learning rate, or None for a constant one.
-        before: ``before(step)`` is called before each step, to turn the method's knobs.
-        prepare: changes a batch before the losses see it (hide labels, shuffle them,
-        ...). clip: largest gradient norm, or None.
         seed: order of the images and every random draw inside the method.
-        checkpoint: a ``.safetensors`` path. Written atomically every ``save_every``
-            steps and at the end; if it exists, training resumes from it.
-        log_every: steps between rows of the history.
+        prepare: changes a batch before the method sees it (hides labels, say).
         callback: ``callback(step, terms)`` after each step; returning True stops
             training.
+        checkpoint: a ``.safetensors`` path. Written atomically every ``save_every``
+            steps and at the end; if it exists, training resumes from it.
+        about: what else makes this run what it is. A checkpoint of another run is
+            refused: other ``about``, seed, steps, images a step or configuration.
+        log_every: steps between rows of the history.
+        changes: of the method's ``FitOptions``, such as ``lr=1e-4``.
 
     Returns:
         One dict each ``log_every`` steps: ``step``, ``loss`` and each term by name.
@@ -88,97 +74,105 @@ def fit(
     Raises:
         TrainingError: a term became NaN or infinite; the checkpoint keeps the last good
             state.
+        ValueError: the checkpoint is of another run.
     """
-    if steps <= 0:
-        raise ValueError(f"steps must be positive, got {steps}")
-    rank, world = _start_processes()
+    options = _options(method, indices, steps, changes)
+    rank, world = start_processes(options.batch_size)
     device = torch.device(device) if device is not None else best_device()
-    if batch_size % world:
-        raise ValueError(
-            f"a batch of {batch_size} cannot be shared by {world} processes"
-        )
-    method.to(device).train()
-    for weight in method.parameters():
-        if weight.ndim == 4:  # about 1.7 times faster for small convolutions
-            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+    _move(method, device)
     optimizer = torch.optim.Adam(
-        method.parameters(), lr=lr, betas=betas, amsgrad=amsgrad
+        method.parameters(), options.lr, options.betas, amsgrad=options.amsgrad
     )
-    # A stack of networks clips each of them on its own.
-    clip_gradients = getattr(
-        method,
-        "clip_gradients",
-        lambda norm: nn.utils.clip_grad_norm_(method.parameters(), norm),
-    )
-    history: list[dict] = []
-    first = 0
-    path = Path(checkpoint) if checkpoint else None
-    if path and path.exists():
-        first, history = _resume(path, method, optimizer, seed)
-    run = _Losses(method)
-    if world > 1:
-        ids = [device.index] if device.type == "cuda" else None
-        # "unused": a loss weight of zero leaves parts of the network without gradient
-        run = DistributedDataParallel(run, device_ids=ids, find_unused_parameters=True)
-    arithmetic = autocast(device)
-    # Images on disk are decoded while the step before them is computed.
+    run = {"seed": seed, "steps": steps, "batch": options.batch_size, "about": about}
+    first, history = resume_run(checkpoint, method, optimizer, run)
+    losses, arithmetic = _losses(method, world, device), autocast(device)
     prefetch = getattr(data, "prefetch", lambda indices: None)
+    hidden = not progress or rank > 0
 
     def images_of(step: int) -> Tensor:
-        return step_indices(step, batch_size, indices, seed)[share]
+        return step_indices(step, options.batch_size, indices, seed)[rank::world]
 
-    bar = tqdm(
-        total=steps, initial=first, disable=not progress or rank > 0, desc="training"
-    )
-    share = slice(rank, None, world)
-    try:
+    with tqdm(total=steps, initial=first, disable=hidden, desc="training") as bar:
         for step in range(first, steps):
-            _seed_step(method, seed, step, rank)
-            if before:
-                before(step)
+            seed_step(method, seed, step, rank)
+            method.at(step / steps)
             batch = data.batch(images_of(step), device)
-            if step + 1 < steps:
+            if step + 1 < steps:  # decoded while this step is computed
                 prefetch(images_of(step + 1))
-            if prepare:
-                batch = prepare(batch)
+            batch = method.augment(prepare(batch) if prepare else batch)
             if step == first:
                 check_batch(batch)
-            for group in optimizer.param_groups:
-                group["lr"] = lr * (schedule(step) if schedule else 1.0)
             with arithmetic:
-                terms = run(batch)
+                terms = losses(batch)
             loss = torch.stack([term.float() for term in terms.values()]).sum()
-            _check_finite(loss, terms, step, path)
+            _check_finite(loss, terms, step, checkpoint)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            if clip is not None:
-                clip_gradients(clip)
+            if options.clip is not None:
+                method.clip_gradients(options.clip)
+            for group in optimizer.param_groups:
+                group["lr"] = options.lr * options.schedule(step)
             optimizer.step()
             bar.update()
             done = step + 1
             if done % log_every == 0 or done == steps:
-                row = {name: term.item() for name, term in terms.items()}
-                row = {"step": done, "loss": loss.item(), **row}
-                history.append(row)
-                bar.set_postfix(loss=f"{row['loss']:.3f}")
+                values = {name: term.item() for name, term in terms.items()}
+                history.append({"step": done, "loss": loss.item(), **values})
+                bar.set_postfix(loss=f"{loss.item():.3f}")
             stop = bool(callback and callback(done, terms))
-            if path and rank == 0 and (done % save_every == 0 or done == steps or stop):
-                _save_run(path, method, optimizer, done, seed, history)
+            if rank == 0 and (done % save_every == 0 or done == steps or stop):
+                save_run(checkpoint, method, optimizer, run, done, history)
             if stop:
                 break
-    finally:
-        bar.close()
-    if world > 1:
-        # Without these lines some gloo runs end with "terminate called ...".
+        else:  # as after the last step, also of a run that had only to be loaded
+            method.at(1.0)
+    if world > 1:  # without these lines some gloo runs end with "terminate called ..."
         dist.barrier()
-        del run, optimizer
+        del losses, optimizer
         gc.collect()
     return history
 
 
+def _options(method: Method, indices: Pool, steps: int, changes: dict) -> FitOptions:
+    """The method's own options for these pools, with changes."""
+    if steps <= 0:
+        raise ValueError(f"steps must be positive, got {steps}")
+    options = method.fit_options(steps)
+    if isinstance(indices, tuple):
+        options = replace(options, batch_size=options.batch_size * len(indices))
+    return replace(options, **changes)
+
+
+def _move(method: Method, device: torch.device) -> None:
+    method.to(device).train()
+    for weight in method.parameters():
+        if weight.ndim == 4:  # about 1.7 times faster for small convolutions
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+
+
+class _Losses(nn.Module):
+    """DistributedDataParallel synchronises ``forward``: make that the losses."""
+
+    def __init__(self, method: Method):
+        super().__init__()
+        self.method = method
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        return self.method.losses(batch)
+
+
+def _losses(method: Method, world: int, device: torch.device) -> nn.Module:
+    losses = _Losses(method)
+    if world == 1:
+        return losses
+    ids = [device.index] if device.type == "cuda" else None
+    # "unused": a loss weight of zero leaves parts of the network without gradient
+    return DistributedDataParallel(losses, device_ids=ids, find_unused_parameters=True)
+
+
 @torch.no_grad()
 def recompute_statistics(
-    method: nn.Module, data, indices: Pool, batches: int = 30, batch_size: int = 64
+    method: Method, data, indices: Pool, batches: int = 30, batch_size: int = 64
 ) -> None:
     """Batch normalisation's means and variances anew, from the final weights.
 
@@ -196,14 +190,14 @@ def recompute_statistics(
         norm.reset_running_stats()
         norm.momentum = None  # a cumulative mean
     for step in range(batches):
-        _seed_step(method, 0, step, 0)
+        seed_step(method, 0, step, 0)
         method.losses(data.batch(step_indices(step, batch_size, indices), device))
     for norm, momentum in zip(norms, kept, strict=True):
         norm.momentum = momentum
     method.train(was_training)
 
 
-def _check_finite(loss: Tensor, terms: dict, step: int, path) -> None:
+def _check_finite(loss: Tensor, terms: dict, step: int, checkpoint) -> None:
     if torch.isfinite(loss):
         return
     values = {name: term.item() for name, term in terms.items()}
@@ -211,78 +205,30 @@ def _check_finite(loss: Tensor, terms: dict, step: int, path) -> None:
         ((n, v) for n, v in values.items() if not math.isfinite(v)),
         ("sum", loss.item()),
     )
-    kept = f"; the last good state is in {path}" if path and path.exists() else ""
+    kept = checkpoint and Path(checkpoint).exists()
+    where = f"; the last good state is in {checkpoint}" if kept else ""
     raise TrainingError(
-        f"step {step + 1}: the loss term {name!r} is {value}{kept}. "
+        f"step {step + 1}: the loss term {name!r} is {value}{where}. "
         "Try a lower learning rate, or look at the images of this step."
     )
 
 
-def _start_processes() -> tuple[int, int]:
+def start_processes(batch_size: int) -> tuple[int, int]:
     """Rank and number of processes; joins the group if started by ``torchrun``."""
     world = int(os.environ.get("WORLD_SIZE", 1))
+    if batch_size % world:
+        raise ValueError(
+            f"a batch of {batch_size} cannot be shared by {world} processes"
+        )
     if world > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     return (dist.get_rank(), world) if world > 1 else (0, 1)
 
 
-def _seed_step(method: nn.Module, seed: int, step: int, rank: int) -> None:
+def seed_step(method: Method, seed: int, step: int, rank: int) -> None:
+    """Every random draw of a step follows from (seed, step, process)."""
     number = (seed * 1_000_003 + step) * 1009 + rank
-    torch.manual_seed(number)  # dropout
+    torch.manual_seed(number)  # dropout, augmentation
     for module in method.modules():
-        generator = getattr(module, "generator", None)
-        if isinstance(generator, torch.Generator):  # warps and other draws of a method
-            generator.manual_seed(number)
-
-
-# --------------------------------------------------------------------------------------
-# Checkpoints: safetensors, with everything about the run in the file's own metadata
-# --------------------------------------------------------------------------------------
-
-
-def _save_run(path, method, optimizer, step, seed, history) -> None:
-    """Weights, optimiser state, step and seed: all that an exact resume needs."""
-    tensors = {f"model.{k}": v for k, v in method.state_dict().items()}
-    for number, state in optimizer.state_dict()["state"].items():
-        for key, value in state.items():
-            tensors[f"optimizer.{number}.{key}"] = torch.as_tensor(value)
-    about = {"kind": "run", "step": step, "seed": seed, "history": history}
-    _write(path, tensors, {**about, "saved": time.strftime("%Y-%m-%dT%H:%M:%S")})
-
-
-def _resume(path, method, optimizer, seed) -> tuple[int, list[dict]]:
-    metadata = load_checkpoint(path, method)
-    if metadata.get("kind") != "run":
-        raise ValueError(f"{path}: holds weights only and cannot be resumed")
-    if metadata["seed"] != seed:
-        raise ValueError(f"{path}: a run with seed {metadata['seed']}, not {seed}")
-    tensors, _ = _read(path)
-    state: dict[int, dict] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimizer."):
-            _, number, key = name.split(".", 2)
-            state.setdefault(int(number), {})[key] = value
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
-    return metadata["step"], metadata["history"]
-
-
-def constant_then_decay(
-    steps: int, share: float | tuple[float, ...] = 0.75, factor: float = 0.1
-):
-    """A schedule: 1 until ``share`` of the steps, then ``factor``; with several shares,
-    ``factor`` squared after the second, and so on."""
-    shares = share if isinstance(share, tuple) else (share,)
-    return lambda step: factor ** sum(step >= at * steps for at in shares)
-
-
-def cosine(steps: int, warm_up: int = 50, last: float = 0.02):
-    """A schedule: up from 0 in ``warm_up`` steps, a third of all at the most, then down
-    along a cosine to ``last``."""
-    warm_up = max(1, min(warm_up, steps // 3))
-
-    def factor(step: int) -> float:
-        fall = 0.5 * (1 + math.cos(math.pi * step / steps))
-        return min(1.0, (step + 1) / warm_up) * max(fall, last)
-
-    return factor
+        if isinstance(module, Method):  # warps and other draws of its own
+            module.generator.manual_seed(number)

@@ -1,6 +1,7 @@
 """Random warps, each with its paper's ranges."""
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -21,7 +22,8 @@ def _normal(deviation: float, shape, generator) -> Tensor:
 # Blocks are turned by up to 360 degrees; their shift and scale are left open: ours
 # follow our scene. "mild" is ours, for augmentation: in short runs, a small network
 # spends its time on turns that no test image shows (300-W: 9.2 %, with it 8.1).
-SEQMT_RANGES = {
+SeqMtRanges = Literal["blocks", "hands", "multipie", "300w", "mild"]
+SEQMT_RANGES: dict[SeqMtRanges, tuple[float, float, float]] = {
     "blocks": (180.0, 0.10, 0.2),
     "hands": (20.0, 0.10, 0.1),
     "multipie": (20.0, 0.10, 0.1),

@@ -5,7 +5,7 @@ import torch
 
 from lmcourse.exercises import exercise
 from lmcourse.exercises.compare import close, first_hint
-from lmlib.training import constant_then_decay
+from lmlib.schedules import constant_then_decay
 
 # ---- the learning rate as it really was ----------------------------------------------
 

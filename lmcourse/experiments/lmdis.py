@@ -28,14 +28,36 @@ Networks see no label. What is measured on them afterwards:
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
+import torch
+from sklearn.linear_model import LogisticRegression
+
 from lmcourse.budget import budget, current_budget
-from lmcourse.evidence.results import Run, Table, run_file
 from lmcourse.experiments import cells
+from lmcourse.experiments.cells import few, in_chunks
 from lmcourse.experiments.cells import kept_file as kept_file  # for the notebooks
+from lmcourse.experiments.cells import load_cell as load_cell
+from lmcourse.experiments.lmdis_images import (
+    animal_images,
+    car_images,
+    digit_images,
+    face_images,
+    mnist_images,
+    photographs,
+    walker_images,
+)
+from lmlib.evaluation import FlipInvariantRegression, LandmarkRegression, nme
+from lmlib.geometry import Warp
+from lmlib.methods.dve import DveConfig
+from lmlib.methods.dve_baselines import SparseLandmarks
+from lmlib.methods.lmdis import Lmdis, LmdisConfig
+from lmlib.samples import Stored
+from lmlib.training import recompute_statistics
+from lmlib.warps import lmdis_warp
+from lmscenes import Walkers
 
 TERMS = ("reconstruction", "concentration", "separation", "equivariance")
 CHANGES = {
@@ -99,28 +121,23 @@ class Cell:
         return cell
 
 
-@dataclass(frozen=True)
-class Problem:
-    """A data set, what is trained on it and how its landmarks are measured."""
+@dataclass(frozen=True, kw_only=True)
+class Problem(cells.Problem):
+    """A data set with its splits, and how landmarks on it are measured."""
 
-    name: str  # of the experiment
-    about: str
     images: Callable  # (size, indices) -> Stored; digits: digit=, people: video=
-    train: range
+    train_on: range
     labelled: range  # for the regression
     test: range
     steps: int  # of the class budget
     presets: tuple[str, str]  # of LmdisConfig: full and class budget
-    settings: dict[str, int]  # setting -> number of seeds, in the order to run them
     error: Callable | None = None  # (regression inputs) -> percent; None: no labels
     changes: tuple[tuple[str, object], ...] = ()  # on the class preset
     mouth: tuple[int, ...] = ()  # annotated landmarks of what is asked to move
 
-    def config(self, cell: Cell, budget: str | None = None):
-        """The configuration of a cell under a budget, the current one by default."""
-        from lmlib.methods.lmdis import LmdisConfig
-
-        full = (budget or current_budget()) == "full"
+    def config(self, cell: Cell) -> LmdisConfig:
+        """The configuration of a cell under the current budget."""
+        full = current_budget() == "full"
         config = LmdisConfig.preset(self.presets[not full])
         config = replace(config, **{} if full else dict(self.changes))
         config = replace(config, landmarks=cell.landmarks)
@@ -133,8 +150,8 @@ class Problem:
         if cell.share is not None:
             config = replace(config, landmark_share=cell.share)
         if "unstaged" in cell.changes:
-            raised = (0.0,) * len(config.raised)
-            config = replace(config, raised=raised)
+            at_once = tuple((0.0, factor) for _, factor in config.raised)
+            config = replace(config, raised=at_once)
         if "paper-warp" in cell.changes:
             config = replace(config, scale=1.25, shift=0.15)
         if "flow" not in cell.changes:
@@ -142,83 +159,104 @@ class Problem:
         weight = config.weight_motion or 2000.0
         return replace(config, weight_motion=weight * ("motion" in cell.changes))
 
+    def steps_of(self, cell: Cell) -> int:
+        """Steps of a training under the current budget."""
+        if "untrained" in cell.changes:
+            return 0
+        steps = budget(quick=2, class_=self.steps, full=self.config(cell).steps)
+        steps = steps * 5 // 2 if "long" in cell.changes else steps
+        return steps * 7 if "gallery" in cell.changes else steps
 
-# --- training -------------------------------------------------------------------------
+    def images_for(self, cell: Cell, size: int, indices: range) -> Stored:
+        """Images drawn once and kept."""
+        return drawn(self.images, size, indices, **cell.options)
 
+    def training_data(self, cell: Cell, size: int) -> Stored:
+        """The training images, drawn once and kept."""
+        train = self.train_on
+        train = budget(quick=train[:32], class_=train, full=range(20 * len(train)))
+        video = {"video": True} if "flow" in cell.changes else {}
+        return drawn(self.images, size, train, **cell.options, **video)
 
-def train_cell(problem: Problem, setting: str, seed: int):
-    """Train one cell; returns the network and what a row says about the training."""
-    import torch
-
-    from lmlib.geometry import Warp
-    from lmlib.methods.lmdis import Lmdis
-    from lmlib.training import fit
-
-    class Others(Warp):
-        """Shows each image warped as its neighbour says it was."""
-
-        def __init__(self, warp):
-            self.warp, self.batch, self.backward = warp, warp.batch, warp.backward
-
-        def image(self, x, **options):
-            return self.warp.image(x.roll(1, 0), **options).roll(-1, 0)
-
-    class WrongWarp(Lmdis):
-        def _warp(self, canvas):
-            return Others(super()._warp(canvas))
-
-    cell = Cell.read(setting)
-    config = problem.config(cell)
-    steps = budget(quick=2, class_=problem.steps, full=config.steps)
-    steps = steps * 5 // 2 if "long" in cell.changes else steps
-    steps = steps * 7 if "gallery" in cell.changes else steps
-    data = training_data(problem, cell, config.size)
-    torch.manual_seed(seed + 1000 * ("twin" in cell.changes))
-    if cell.sparse:
-        method, schedule, before, lr = _sparse(config, steps)
-    else:
-        method = (WrongWarp if "wrong-warp" in cell.changes else Lmdis)(config)
-        lr = config.lr
-
-        def schedule(step):
-            return method.rate(step, steps)
-
-        def before(step):
-            method.advance(step / steps)
-
-    def prepare(batch):
+    def train(self, setting: str, seed: int):
+        """The trained network of a cell, and what rows say of the training."""
+        cell = Cell.read(setting)
+        config, steps = self.config(cell), self.steps_of(cell)
+        data = self.training_data(cell, config.size)
+        seed_of = seed + 1000 * ("twin" in cell.changes)
+        torch.manual_seed(seed_of)
+        method, options = network(cell, config), {}
         if "wrong-flow" in cell.changes:
-            batch = batch | {"flow": batch["flow"].roll(1, 0)}
-        return batch
-
-    if "untrained" in cell.changes:
-        steps = 0
-    else:
-        fit(
-            method,
-            data,
-            data.indices,
-            steps,
-            batch_size=config.batch_size,
-            lr=lr,
-            schedule=schedule,
-            before=before,
-            prepare=prepare,
-            seed=seed + 1000 * ("twin" in cell.changes),
-            checkpoint=run_file(problem.name, setting, seed),
-            save_every=100,
-            progress=False,
+            options["prepare"] = wrong_flow
+        self.fit(
+            method, data, data.indices, steps, (setting, seed), seed=seed_of, **options
         )
-    extra = {"n_train": len(data), "size": config.size, "batch": config.batch_size}
-    return method.cpu(), {"steps": steps, "extra": extra}
+        extra = {"n_train": len(data), "size": config.size, "batch": config.batch_size}
+        return method.cpu(), {"steps": steps, "extra": extra}
+
+    def measure(self, method, setting: str) -> dict[str, float]:
+        """Everything the module's docstring lists, on images never trained on."""
+        cell = Cell.read(setting)
+        config = self.config(cell)
+        train = self.training_data(cell, config.size)
+        labelled, test = (
+            self.images_for(cell, config.size, few(indices))
+            for indices in (self.labelled, self.test)
+        )
+        points_of = partial(in_chunks, method.eval().landmarks)
+        measured = {}
+        with torch.no_grad():
+            if self.error:
+                seen = points_of(labelled.all["image"]), points_of(test.all["image"])
+                measured["error_running"] = self.error(*seen, labelled, test)
+            batches = budget(quick=1, class_=30, full=500)
+            recompute_statistics(method, train, train.indices, batches)
+            method.eval()
+            known, found = (points_of(data.all["image"]) for data in (labelled, test))
+            if self.error:
+                measured |= errors(self.error, known, found, labelled, test)
+            measured |= behaviour(method, config, test.all["image"], found)
+            if not cell.sparse:
+                measured |= drawing(method, test.all["image"])
+            if self.mouth and not cell.sparse:
+                measured |= following(method, test, list(self.mouth))
+            if "label" in test.all and cell.digit is None:
+                measured["digits_read"] = digits_read(known, found, labelled, test)
+        return measured
+
+    def metrics(self, setting: str) -> tuple[str, ...]:
+        """What ``measure`` returns for a setting."""
+        cell = Cell.read(setting)
+        names = ["constellation", "movement", "collapsed", "equivariance"]
+        if self.error:
+            names += ["error_running", "error", "error_bias"]
+            names += [f"error_{count}" for count in LABELS]
+        if not cell.sparse:
+            names += ["reconstruction", "moved"]
+            names += ["psnr", "follows_down", "follows_up"] if self.mouth else []
+        if self.error:
+            names += [] if cell.sparse else ["kept"]
+        elif cell.digit is None:
+            names += ["digits_read"]
+        return tuple(names)
 
 
-def _sparse(config, steps: int):
-    """The earlier method, on images of the same size."""
-    from lmlib.methods.dve import DveConfig
-    from lmlib.methods.dve_baselines import SparseLandmarks
-    from lmlib.training import constant_then_decay
+# --- networks, whole and broken -------------------------------------------------------
 
+
+def network(cell: Cell, config: LmdisConfig):
+    """The untrained network of a cell; its weights come from torch's global seed."""
+    if cell.sparse:
+        return sparse(config)
+    return (WrongWarp if "wrong-warp" in cell.changes else Lmdis)(config)
+
+
+def sparse(config: LmdisConfig) -> SparseLandmarks:
+    """The earlier method (Thewlis et al. 2017), on images of the same size.
+
+    On 20 x 20 cells a diversity of 30, or 8, freezes the landmarks: apart, but in the
+    same place in every image. With 1 they follow the face, and half of them meet.
+    """
     small = replace(
         DveConfig.smallnet_class(),
         channels=config.landmarks,
@@ -226,218 +264,42 @@ def _sparse(config, steps: int):
         size=config.size,
         auxiliaries=0,
     )
-    # On 20 x 20 cells a diversity of 30, or 8, freezes the landmarks: apart, but in the
-    # same place in every image. With 1 they follow the face, and half of them meet.
-    method = SparseLandmarks(small, diversity=1.0, pooling=3)
-    return method, constant_then_decay(steps, small.decay), None, small.lr
+    return SparseLandmarks(small, diversity=1.0, pooling=3)
 
 
-def training_data(problem: Problem, cell: Cell, size: int):
-    """The training images, drawn once and kept."""
-    train = problem.train
-    train = budget(quick=train[:32], class_=train, full=range(20 * len(train)))
-    video = {"video": True} if "flow" in cell.changes else {}
-    return _drawn(problem.name, size, train, **cell.options, **video)
+class Others(Warp):
+    """Shows each image warped as its neighbour says it was."""
+
+    def __init__(self, warp):
+        self.warp, self.batch, self.backward = warp, warp.batch, warp.backward
+
+    def image(self, x, **options):
+        return self.warp.image(x.roll(1, 0), **options).roll(-1, 0)
+
+
+class WrongWarp(Lmdis):
+    """Is told of another image's warp: the control of equivariance."""
+
+    def warp(self, canvas):
+        return Others(super().warp(canvas))
+
+
+def wrong_flow(batch):
+    """Where a pixel went, taken from another video: the control of flow."""
+    return batch | {"flow": batch["flow"].roll(1, 0)}
 
 
 @cache
-def _drawn(name: str, size: int, indices: range, **options):
-    return PROBLEMS[name].images(size, indices, **options)
-
-
-def run_cell(problem: Problem, setting: str, seed: int) -> dict:
-    """Train and measure one cell; some networks of seed 0 ship with the course."""
-
-    def measured(method):
-        return measure(problem, method, Cell.read(setting))
-
-    return cells.run(problem, setting, seed, train_cell, measured, KEPT)
-
-
-def load_cell(experiment: str, setting: str):
-    """The trained network of a cell that ships with the course, ready to use."""
-    from lmlib.methods.lmdis import Lmdis
-
-    def build(budget):
-        return Lmdis(PROBLEMS[experiment].config(Cell.read(setting), budget))
-
-    return cells.load(experiment, setting, build)
-
-
-# --- the data sets --------------------------------------------------------------------
-
-
-def face_images(size: int, indices: range):
-    """CelebA's stand-in: five landmarks; drawn larger, and the middle cut out."""
-    from lmlib.samples import Stored
-    from lmscenes import Faces
-    from lmscenes.faces import five_points
-
-    frame = size * 5 // 4  # 100 to 80 pixels
-    scene = Faces(frame, yaw=20, pitch=10, roll=10)
-    data = Stored(scene, indices, ("attributes",)).all
-    edge = (frame - size) // 2
-    image = data["image"][..., edge : edge + size, edge : edge + size].contiguous()
-    points = five_points(data["landmarks"]) * (frame / size)
-    return _stored(image, points, attributes=data["attributes"])
-
-
-def animal_images(size: int, indices: range):
-    """Heads of six species: eyes, nose, mouth and ears."""
-    from lmlib.samples import Stored
-    from lmscenes import Animals
-
-    data = Stored(Animals(size), indices).all
-    return _stored(data["image"], data["landmarks"], visible=data["visible"])
-
-
-def car_images(size: int, indices: range):
-    """Cars in profile, squashed from 2 to 1 into a square."""
-    from lmlib.samples import Stored
-    from lmscenes import Cars
-
-    data = Stored(Cars(size, aspect=2), indices).all
-    return _stored(data["image"], data["landmarks"])
-
-
-def walker_images(size: int, indices: range, video: bool = False):
-    """People on the move, before gray as in the paper; for a video also the frame that
-    follows, and the flow to it."""
-    from lmlib.samples import Stored
-    from lmscenes import Walkers
-
-    # Ten frames apart, as in the paper, of those who move about.
-    scene = Walkers(size, stride=10, actions=("walk", "turn", "wave"))
-    step = 7  # not every frame of a film
-    indices = range(indices.start * step, indices.stop * step, step)
-    keys = ("mask", "image2", "mask2", "flow") if video else ("mask",)
-    data = Stored(scene, indices, keys, draw=scene.pair if video else None).all
-    more = {"flow": data["flow"], "image2": _gray(data, "2")} if video else {}
-    return _stored(_gray(data), data["landmarks"], **more)
-
-
-def _gray(data, which: str = ""):
-    """The image without its background."""
-    mask = data["mask" + which]
-    return data["image" + which] * mask + 0.5 * (1 - mask)
-
-
-def digit_images(size: int, indices: range, digit: int | None = None):
-    """scikit-learn's handwritten digits, 8 x 8 pixels, enlarged; 1,797 in all.
-
-    ``indices`` count the images of the chosen digit, or of all.
-    """
-    import torch
-    import torch.nn.functional as F
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    chosen = digits.target == digit if digit is not None else digits.target >= 0
-    order = torch.randperm(
-        int(chosen.sum()), generator=torch.Generator().manual_seed(0)
-    )
-    picked = order[[i % len(order) for i in indices]]
-    image = torch.from_numpy(digits.images[chosen]).float()[picked, None] / 16
-    inside = (size - 2 * round(size / 14), size - 2 * round(size / 14))  # 24 of 28
-    image = F.interpolate(image, inside, mode="bicubic", align_corners=False)
-    image = F.pad(image.clamp(0, 1), (round(size / 14),) * 4)
-    label = torch.from_numpy(digits.target[chosen])[picked]
-    return _stored(image, torch.zeros(len(image), 1, 2), label=label)
-
-
-def mnist_images(size: int, indices: range, digit: int | None = None):
-    """MNIST, where the files are present: training images up to 60,000, then tests.
-
-    Of one digit there are a tenth as many, so numbers go round.
-    """
-    import torch
-
-    from lmlib.datasets.idx import Idx
-
-    if size != 28:
-        raise ValueError(f"MNIST has 28 pixels a side, the network wants {size}")
-    test = indices.start >= 60_000
-    part = Idx("test" if test else "train")
-    rows = torch.tensor(part.indices)
-    if digit is not None:
-        rows = rows[part.labels == digit]
-    chosen = rows[(torch.tensor(indices) - 60_000 * test) % len(rows)]
-    batch = part.batch(chosen)
-    return _stored(batch["image"], torch.zeros(len(chosen), 1, 2), label=batch["label"])
-
-
-def photographs(size: int, indices: range):
-    """CelebA to learn from (from 0 on), MTFL to measure on (from 100,000 on)."""
-    from lmcourse.experiments.photographs import celeba_faces, mtfl_faces
-
-    if indices.start < 100_000:
-        return celeba_faces(size).subset(indices)
-    own = range(indices.start - 100_000, indices.stop - 100_000)
-    batch = mtfl_faces(size).batch(own)
-    return _stored(batch["image"], batch["landmarks"])
-
-
-def _stored(image, points, visible=None, **more):
-    import torch
-
-    from lmlib.samples import Stored
-
-    if visible is None:
-        visible = torch.ones(points.shape[:2], dtype=torch.bool)
-    return Stored.of({"image": image, "landmarks": points, "visible": visible, **more})
+def drawn(images: Callable, size: int, indices: range, **options) -> Stored:
+    """Images of a data set, drawn once and kept."""
+    return images(size, indices, **options)
 
 
 # --- what is measured -----------------------------------------------------------------
 
 
-def measure(problem: Problem, method, cell: Cell) -> dict[str, float]:
-    """Everything the module's docstring lists, on images never trained on."""
-    import torch
-
-    from lmlib.training import recompute_statistics
-
-    config = problem.config(cell)
-    train = training_data(problem, cell, config.size)
-    labelled, test = (
-        _drawn(problem.name, config.size, few(indices), **cell.options)
-        for indices in (problem.labelled, problem.test)
-    )
-    points_of = partial(in_chunks, method.eval().landmarks)
-    measured = {}
-    with torch.no_grad():
-        if problem.error:
-            seen = points_of(labelled.all["image"]), points_of(test.all["image"])
-            measured["error_running"] = problem.error(*seen, labelled, test)
-        batches = budget(quick=1, class_=30, full=500)
-        recompute_statistics(method, train, train.indices, batches)
-        method.eval()
-        known, found = (points_of(data.all["image"]) for data in (labelled, test))
-        if problem.error:
-            measured |= errors(problem.error, known, found, labelled, test)
-        measured |= behaviour(method, config, test.all["image"], found)
-        if not cell.sparse:
-            measured |= drawing(method, test.all["image"])
-        if problem.mouth and not cell.sparse:
-            measured |= following(method, test, list(problem.mouth))
-        if "label" in test.all and cell.digit is None:
-            measured["digits_read"] = digits_read(known, found, labelled, test)
-    return measured
-
-
-def few(indices: range) -> range:
-    return budget(quick=indices[:24], class_=indices, full=indices)
-
-
-def in_chunks(function: Callable, images, chunk: int = 100):
-    import torch
-
-    return torch.cat([function(part) for part in images.split(chunk)])
-
-
 def errors(error: Callable, known, found, labelled, test) -> dict[str, float]:
     """Regression from all labelled images, and from few (figure 38)."""
-    import torch
-
     values = {
         "error": error(known, found, labelled, test),
         "error_bias": error(known, found, labelled, test, bias=True),
@@ -460,8 +322,6 @@ def distance_error(
     ends: tuple[int, int], known, found, labelled, test, rows=None, **fit
 ):
     """Percent of the distance of two annotated landmarks."""
-    from lmlib.evaluation import LandmarkRegression, nme
-
     fit.setdefault("bias", False)
     truth, visible = (labelled.all[k] for k in ("landmarks", "visible"))
     if rows is not None:
@@ -477,9 +337,6 @@ def distance_error(
 
 def body_error(known, found, labelled, test, rows=None, bias=False, ridge=0.0):
     """Percent of the image's edge, left and right as they fit (appendix C)."""
-    from lmlib.evaluation import FlipInvariantRegression, LandmarkRegression
-    from lmscenes import Walkers
-
     truth = labelled.all["landmarks"]
     truth = truth if rows is None else truth[rows]
     swap = list(Walkers.swap)
@@ -495,10 +352,6 @@ def body_error(known, found, labelled, test, rows=None, bias=False, ridge=0.0):
 
 def behaviour(method, config, images, points) -> dict[str, float]:
     """Do the landmarks keep apart, move, and move with the image?"""
-    import torch
-
-    from lmlib.warps import lmdis_warp
-
     places = 50 * points  # percent of the edge
     centres = places.mean(0)
     gaps = torch.cdist(places, places)
@@ -554,187 +407,150 @@ def following(method, test, mouth: list[int]) -> dict[str, float]:
 
 def digits_read(known, found, labelled, test) -> float:
     """Share of test digits that a linear classifier reads from the landmarks alone."""
-    from sklearn.linear_model import LogisticRegression
-
     model = LogisticRegression(max_iter=2000, C=10)
     model.fit(known.flatten(1).numpy(), labelled.all["label"].numpy())
     return float(model.score(found.flatten(1).numpy(), test.all["label"].numpy()))
 
 
-def metrics(problem: Problem, cell: Cell) -> tuple[str, ...]:
-    """What ``measure`` returns for a cell."""
-    names = ["constellation", "movement", "collapsed", "equivariance"]
-    if problem.error:
-        names += ["error_running", "error", "error_bias"]
-        names += [f"error_{count}" for count in LABELS]
-    if not cell.sparse:
-        names += ["reconstruction", "moved"]
-        if problem.mouth:
-            names += ["psnr", "follows_down", "follows_up"]
-    if problem.error:
-        names += [] if cell.sparse else ["kept"]
-    elif cell.digit is None:
-        names += ["digits_read"]
-    return tuple(names)
-
-
 # --- the tables -----------------------------------------------------------------------
 
-PROBLEMS = {
-    problem.name: problem
-    for problem in (
-        Problem(
-            "lmdis-faces",
-            "Tables 1 and 5, figures 10 and 38: faces",
-            face_images,
-            range(1000),
-            range(50_000, 50_500),
-            range(100_000, 100_200),
-            600,
-            ("celeba10", "faces_class"),
-            {
-                "K10": 3,
-                "K10,untrained": 1,
-                **{f"K10,no-{term}": 3 for term in reversed(TERMS)},
-                "K10,twin": 1,
-                "K30": 1,
-                "K10,wrong-warp": 1,
-                "K5": 1,
-                "K10,landmarks=0": 3,
-                "K10,unstaged": 1,
-                "sparse-K10": 1,
-                "K10,long": 1,
-                "K20": 1,
-                **{f"K10,landmarks={tenths}": 1 for tenths in (7, 9, 5, 1)},
-                "K10,paper-warp": 1,
-                **{f"K10,{term}=5": 1 for term in TERMS},
-            },
-            partial(distance_error, (0, 1)),
+PROBLEMS = cells.by_name(
+    Problem(
+        name="lmdis-faces",
+        about="Tables 1 and 5, figures 10 and 38: faces",
+        images=face_images,
+        train_on=range(1000),
+        labelled=range(50_000, 50_500),
+        test=range(100_000, 100_200),
+        steps=600,
+        presets=("celeba10", "faces_class"),
+        settings={
+            "K10": 3,
+            "K10,untrained": 1,
+            **{f"K10,no-{term}": 3 for term in reversed(TERMS)},
+            "K10,twin": 1,
+            "K30": 1,
+            "K10,wrong-warp": 1,
+            "K5": 1,
+            "K10,landmarks=0": 3,
+            "K10,unstaged": 1,
+            "sparse-K10": 1,
+            "K10,long": 1,
+            "K20": 1,
+            **{f"K10,landmarks={tenths}": 1 for tenths in (7, 9, 5, 1)},
+            "K10,paper-warp": 1,
+            **{f"K10,{term}=5": 1 for term in TERMS},
+        },
+        error=partial(distance_error, (0, 1)),
+        kept=("K10", "K10,long", "K30", *(f"K10,no-{term}" for term in TERMS)),
+    ),
+    Problem(
+        name="lmdis-faces64",
+        about="Figure 10 and tables 1 and 5 with a decoder that draws: faces of 64 px",
+        images=face_images,
+        train_on=range(6000),
+        labelled=range(50_000, 50_500),
+        test=range(100_000, 100_300),
+        steps=1500,
+        presets=("celeba10", "faces64"),
+        settings={
+            "K10,gallery": 1,
+            "K30,gallery": 1,
+            "K10": 3,
+            **{f"K10,no-{term}": 3 for term in reversed(TERMS)},
+            "K10,untrained": 1,
+            "K10,landmarks=0": 3,
+            "K30": 1,
+            "K10,twin": 1,
+        },
+        error=partial(distance_error, (0, 1)),
+        mouth=(3, 4),
+    ),
+    Problem(
+        name="lmdis-celeba",
+        about="Tables 1 and 5 on photographs: CelebA to learn, MTFL to measure",
+        images=photographs,
+        train_on=range(10_000),
+        labelled=range(100_000, 103_151),
+        test=range(103_151, 104_151),
+        steps=1500,
+        presets=("celeba10", "faces_class"),
+        settings=dict.fromkeys(
+            ("K10", "K10,untrained", "K30", "K10,long", "K10,no-separation"), 1
         ),
-        Problem(
-            "lmdis-faces64",
-            "Figure 10 and tables 1 and 5 with a decoder that draws: faces of 64 px",
-            face_images,
-            range(6000),
-            range(50_000, 50_500),
-            range(100_000, 100_300),
-            1500,
-            ("celeba10", "faces64"),
-            {
-                "K10,gallery": 1,
-                "K30,gallery": 1,
-                "K10": 3,
-                **{f"K10,no-{term}": 3 for term in reversed(TERMS)},
-                "K10,untrained": 1,
-                "K10,landmarks=0": 3,
-                "K30": 1,
-                "K10,twin": 1,
-            },
-            partial(distance_error, (0, 1)),
-            mouth=(3, 4),
-        ),
-        Problem(
-            "lmdis-celeba",
-            "Tables 1 and 5 on photographs: CelebA to learn, MTFL to measure",
-            photographs,
-            range(10_000),
-            range(100_000, 103_151),
-            range(103_151, 104_151),
-            1500,
-            ("celeba10", "faces_class"),
-            dict.fromkeys(
-                ("K10", "K10,untrained", "K30", "K10,long", "K10,no-separation"), 1
-            ),
-            partial(distance_error, (0, 1)),
-        ),
-        Problem(
-            "lmdis-walkers",
-            "Table 4 and appendix C: people on the move, with flow and without",
-            walker_images,
-            range(1000),
-            range(50_000, 50_400),
-            range(100_000, 100_200),
-            400,
-            ("human16", "faces_class"),
-            {
-                "K16,flow,motion": 1,
-                "K16": 1,
-                "K16,flow": 1,
-                "K16,flow,motion,wrong-flow": 1,
-                "K16,untrained": 1,
-            },
-            body_error,
-        ),
-        Problem(
-            "lmdis-cars",
-            "Table 2: cars in profile, 567 of them",
-            car_images,
-            range(567),
-            range(50_000, 50_400),
-            range(100_000, 100_200),
-            400,
-            ("car10", "faces_class"),
-            {"K10": 1, "K10,untrained": 1, "K24": 1},
-            partial(distance_error, (0, 1)),
-            (("aspect", 2.0),),
-        ),
-        Problem(
-            "lmdis-animals",
-            "Table 2: heads of six species of animals",
-            animal_images,
-            range(1000),
-            range(50_000, 50_500),
-            range(100_000, 100_200),
-            400,
-            ("cat10", "faces_class"),
-            {"K10": 1, "K10,untrained": 1, "K20": 1},
-            partial(distance_error, (0, 1)),
-        ),
-        Problem(
-            "lmdis-digits",
-            "Appendix B: digits from seven points and nothing else",
-            digit_images,
-            range(1200),
-            range(1200),
-            range(1200, 1797),
-            500,
-            ("mnist7", "digits_class"),
-            {"K7": 1, "K7,untrained": 1, "K7,no-reconstruction": 1}
-            | {f"K7,digit={n}": 1 for n in range(10)},
-        ),
-        Problem(
-            "lmdis-mnist",
-            "Appendix B on MNIST itself, where its files are present",
-            mnist_images,
-            range(10_000),
-            range(50_000, 60_000),
-            range(60_000, 70_000),
-            500,
-            ("mnist7", "digits_class"),
-            {"K7": 1, "K7,untrained": 1} | {f"K7,digit={n}": 1 for n in range(10)},
-        ),
-    )
-}
-KEPT: dict[str, tuple[str, ...]] = {
-    "lmdis-faces": ("K10", "K10,long", "K30", *(f"K10,no-{term}" for term in TERMS)),
-    "lmdis-faces64": (),
-    "lmdis-walkers": ("K16,flow,motion",),
-    "lmdis-cars": ("K10",),
-    "lmdis-animals": ("K10",),
-    "lmdis-digits": ("K7", *(f"K7,digit={digit}" for digit in range(10))),
-    "lmdis-celeba": (),  # no network trained on photographs may ship
-    "lmdis-mnist": (),
-}
-
-
-def runs(problem: Problem) -> Iterator[Run]:
-    """Every setting of seed 0 first, then seed 1, ..."""
-    return cells.runs(
-        problem, run_cell, lambda setting: metrics(problem, Cell.read(setting))
-    )
-
-
-TABLES = tuple(
-    Table(problem.name, problem.about, lambda problem=problem: [*runs(problem)])
-    for problem in PROBLEMS.values()
+        error=partial(distance_error, (0, 1)),
+    ),
+    Problem(
+        name="lmdis-walkers",
+        about="Table 4 and appendix C: people on the move, with flow and without",
+        images=walker_images,
+        train_on=range(1000),
+        labelled=range(50_000, 50_400),
+        test=range(100_000, 100_200),
+        steps=400,
+        presets=("human16", "faces_class"),
+        settings={
+            "K16,flow,motion": 1,
+            "K16": 1,
+            "K16,flow": 1,
+            "K16,flow,motion,wrong-flow": 1,
+            "K16,untrained": 1,
+        },
+        error=body_error,
+        kept=("K16,flow,motion",),
+    ),
+    Problem(
+        name="lmdis-cars",
+        about="Table 2: cars in profile, 567 of them",
+        images=car_images,
+        train_on=range(567),
+        labelled=range(50_000, 50_400),
+        test=range(100_000, 100_200),
+        steps=400,
+        presets=("car10", "faces_class"),
+        settings={"K10": 1, "K10,untrained": 1, "K24": 1},
+        error=partial(distance_error, (0, 1)),
+        changes=(("aspect", 2.0),),
+        kept=("K10",),
+    ),
+    Problem(
+        name="lmdis-animals",
+        about="Table 2: heads of six species of animals",
+        images=animal_images,
+        train_on=range(1000),
+        labelled=range(50_000, 50_500),
+        test=range(100_000, 100_200),
+        steps=400,
+        presets=("cat10", "faces_class"),
+        settings={"K10": 1, "K10,untrained": 1, "K20": 1},
+        error=partial(distance_error, (0, 1)),
+        kept=("K10",),
+    ),
+    Problem(
+        name="lmdis-digits",
+        about="Appendix B: digits from seven points and nothing else",
+        images=digit_images,
+        train_on=range(1200),
+        labelled=range(1200),
+        test=range(1200, 1797),
+        steps=500,
+        presets=("mnist7", "digits_class"),
+        settings={"K7": 1, "K7,untrained": 1, "K7,no-reconstruction": 1}
+        | {f"K7,digit={n}": 1 for n in range(10)},
+        kept=("K7", *(f"K7,digit={digit}" for digit in range(10))),
+    ),
+    Problem(
+        name="lmdis-mnist",
+        about="Appendix B on MNIST itself, where its files are present",
+        images=mnist_images,
+        train_on=range(10_000),
+        labelled=range(50_000, 60_000),
+        test=range(60_000, 70_000),
+        steps=500,
+        presets=("mnist7", "digits_class"),
+        settings={"K7": 1, "K7,untrained": 1} | {f"K7,digit={n}": 1 for n in range(10)},
+    ),
 )
+# No network trained on photographs may ship.
+KEPT = {problem.name: problem.kept for problem in PROBLEMS.values()}
+TABLES = tuple(problem.table() for problem in PROBLEMS.values())

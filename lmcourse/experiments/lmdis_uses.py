@@ -10,12 +10,24 @@ Both need networks of ``lmdis-faces`` and ``dve-faces`` that ship with the cours
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
+import torch
+import torch.nn.functional as F
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
+
 from lmcourse.budget import budget
-from lmcourse.evidence.results import Run, Table, run_file
-from lmcourse.experiments import lmdis
-from lmcourse.experiments.cells import keep, kept_file
+from lmcourse.evidence.results import Run, Table
+from lmcourse.experiments import cells, lmdis
+from lmcourse.experiments.cells import few, in_chunks, kept_file, load_cell
+from lmcourse.experiments.lmdis_images import face_images
+from lmlib.checkpoints import load_checkpoint
+from lmlib.methods.lmdis_generation import Generation, GenerationConfig, energy
+from lmlib.training import recompute_statistics
+from lmscenes import Faces
 
 TRAIN, TEST = range(60_000, 61_500), range(110_000, 110_500)
 ATTRIBUTES = (  # of shape and expression
@@ -25,28 +37,22 @@ ATTRIBUTES = (  # of shape and expression
 )  # fmt: skip
 DESCRIPTIONS = ("coordinates", "features", "both", "both,shuffled", "guess")
 FINDER = "K30"
-GENERATION_STEPS = 500
 
 
 @cache
 def _described(indices: range):
     """Coordinates ``(N, 60)``, features ``(N, 128)`` and attributes ``(N, 13)``."""
-    import torch
-    import torch.nn.functional as F
 
-    from lmcourse.experiments import dve
-    from lmscenes import Faces
-
-    finder = lmdis.load_cell("lmdis-faces", FINDER)
-    other = dve.load_cell("dve-faces", "C64+DVE")
-    data = lmdis.face_images(finder.config.size, indices).all
+    finder = load_cell("lmdis-faces", FINDER)
+    other = load_cell("dve-faces", "C64+DVE")
+    data = face_images(finder.config.size, indices).all
     side = other.config.size
     with torch.no_grad():
-        points = lmdis.in_chunks(finder.landmarks, data["image"])
+        points = in_chunks(finder.landmarks, data["image"])
         large = F.interpolate(
             data["image"], (side, side), mode="bilinear", align_corners=False
         )
-        maps = lmdis.in_chunks(other.descriptors, large).flatten(2)
+        maps = in_chunks(other.descriptors, large).flatten(2)
     features = torch.cat([maps.mean(-1), maps.std(-1)], dim=1)
     columns = [Faces.attribute_names.index(name) for name in ATTRIBUTES]
     return points.flatten(1), features, data["attributes"][:, columns]
@@ -54,11 +60,6 @@ def _described(indices: range):
 
 def recognise(setting: str, seed: int) -> dict:
     """Share of right answers on people never seen, for each attribute and in all."""
-    import torch
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-    from sklearn.svm import LinearSVC
-
     train, test = (
         _described(budget(quick=part[:80], class_=part, full=part))
         for part in (TRAIN, TEST)
@@ -85,8 +86,6 @@ def recognise(setting: str, seed: int) -> dict:
 
 
 def _description(kind: str, parts):
-    import torch
-
     coordinates, features, _ = parts
     chosen = {"coordinates": [coordinates], "features": [features]}
     return torch.cat(chosen.get(kind, [coordinates, features]), dim=1).numpy()
@@ -98,89 +97,74 @@ def _metric(attribute: str) -> str:
 
 # --- new images -----------------------------------------------------------------------
 
-GENERATION = lmdis.Problem(
-    "lmdis-generation",
-    "Figure 11: new faces with given landmarks",
-    lmdis.face_images,
-    range(1000),
-    range(0),
-    range(100_000, 100_200),
-    GENERATION_STEPS,
-    ("celeba10", "faces_class"),
-    {"K10": 1, "K10,untied": 1},
+
+@dataclass(frozen=True, kw_only=True)
+class Generations(cells.Problem):
+    """New faces, and whether they have the landmarks asked for."""
+
+    def train(self, setting: str, seed: int):
+        """The trained generator, and what rows say of the training."""
+        torch.manual_seed(seed)
+        method = generation(setting)
+        data, steps = training_data(method), budget(quick=2, class_=500, full=40_000)
+        self.fit(method, data, data.indices, steps, (setting, seed))
+        batches = budget(quick=1, class_=20, full=100)
+        recompute_statistics(method, data, data.indices, batches)
+        extra = {"n_train": len(data), "size": method.finder.config.size}
+        return method.eval().cpu(), {"steps": steps, "extra": extra}
+
+    def measure(self, method: Generation, setting: str) -> dict[str, float]:
+        """``obeyed``: distance of landmarks found in drawn faces from those asked for,
+        over their distance from another face's. ``variety``: deviation of drawn colours
+        over that of real ones. ``energy``: of drawn over real images, for the
+        discriminator."""
+        size = method.finder.config.size
+        test = face_images(size, few(range(100_000, 100_200))).all["image"]
+        method.generator.manual_seed(0)
+        with torch.no_grad():
+            points = method.landmarks(test)
+            drawn = method.draw(points, method.noise(len(points)))
+            found = method.landmarks(drawn)
+            drawn_energy = energy(method.discriminator, drawn)
+            ratio = drawn_energy / energy(method.discriminator, test)
+        wanted, other = points, points.roll(1, 0)
+        near, far = ((found - x).norm(dim=-1).mean() for x in (wanted, other))
+        spread = [x.mean((2, 3)).std(0).mean() for x in (drawn, test)]
+        return {
+            "obeyed": (near / far).item(),
+            "variety": (spread[0] / spread[1]).item(),
+            "energy": ratio.item(),
+        }
+
+    def metrics(self, setting: str) -> tuple[str, ...]:
+        """The same for all."""
+        return "obeyed", "variety", "energy"
+
+
+GENERATION = Generations(
+    name="lmdis-generation",
+    about="Figure 11: new faces with given landmarks",
+    settings={"K10": 1, "K10,untied": 1},
+    kept=("K10",),
 )
 
 
-def generation(setting: str):
+def generation(setting: str) -> Generation:
     """The untrained generator around a trained, frozen landmark network."""
-    from dataclasses import replace
-
-    from lmlib.methods.lmdis_generation import Generation, GenerationConfig
-
     config = GenerationConfig()
     if "untied" in setting:  # nothing asks for the landmarks
         config = replace(config, weight_landmark=0.0)
-    return Generation(config, lmdis.load_cell("lmdis-faces", setting.partition(",")[0]))
+    return Generation(config, load_cell("lmdis-faces", setting.partition(",")[0]))
 
 
-def generate(setting: str, seed: int) -> dict:
-    """Train, and measure whether drawn faces have the landmarks asked for.
-
-    ``obeyed``: distance of landmarks found in drawn faces from those asked for, over
-    their distance from another face's. ``variety``: deviation of drawn colours over
-    that of real ones. ``energy``: of drawn over real images, for the discriminator.
-    """
-    import torch
-
-    from lmlib.methods.lmdis_generation import energy
-    from lmlib.training import constant_then_decay, fit, recompute_statistics
-
-    torch.manual_seed(seed)
-    method = generation(setting)
-    size = method.finder.config.size
-    train = lmdis.training_data(lmdis.PROBLEMS["lmdis-faces"], lmdis.Cell(10), size)
-    steps = budget(quick=2, class_=GENERATION_STEPS, full=40_000)
-    fit(
-        method,
-        train,
-        train.indices,
-        steps,
-        batch_size=method.config.batch_size,
-        lr=method.config.lr,
-        betas=(0.5, 0.999),
-        schedule=constant_then_decay(steps),
-        seed=seed,
-        checkpoint=run_file("lmdis-generation", setting, seed),
-        save_every=100,
-        progress=False,
-    )
-    batches = budget(quick=1, class_=20, full=100)
-    recompute_statistics(method, train, train.indices, batches)
-    method.eval()
-    test = lmdis.face_images(size, lmdis.few(GENERATION.test)).all["image"]
-    method.generator.manual_seed(seed)
-    with torch.no_grad():
-        points = method.landmarks(test)
-        drawn = method.draw(points, method.noise(len(points)))
-        found = method.landmarks(drawn)
-        ratio = energy(method.discriminator, drawn) / energy(method.discriminator, test)
-    near, far = ((found - x).norm(dim=-1).mean() for x in (points, points.roll(1, 0)))
-    spread = [x.mean((2, 3)).std(0).mean() for x in (drawn, test)]
-    measured = {
-        "obeyed": (near / far).item(),
-        "variety": (spread[0] / spread[1]).item(),
-        "energy": ratio.item(),
-    }
-    about = {"steps": steps, "extra": {"n_train": len(train), "size": size}}
-    if setting == "K10" and seed == 0:
-        keep(GENERATION, setting, seed, method, measured, about)
-    return measured | about
+def training_data(method: Generation):
+    """The faces that the landmark network was trained on."""
+    faces = lmdis.PROBLEMS["lmdis-faces"]
+    return faces.training_data(lmdis.Cell(10), method.finder.config.size)
 
 
 def load_generation(setting: str = "K10"):
     """The trained generator that ships with the course, ready to draw."""
-    from lmlib.checkpoints import load_checkpoint
-
     method = generation(setting)
     load_checkpoint(kept_file("lmdis-generation", setting), method)
     return method.eval()
@@ -196,18 +180,11 @@ def _attribute_runs() -> Iterator[Run]:
         yield Run("lmdis-attributes", setting, 0, function, names)
 
 
-def _generation_runs() -> Iterator[Run]:
-    for setting in GENERATION.settings:
-        function = partial(generate, setting, 0)
-        metrics = ("obeyed", "variety", "energy")
-        yield Run(GENERATION.name, setting, 0, function, metrics)
-
-
 TABLES = (
     Table(
         "lmdis-attributes",
         "Table 3: attributes of faces from landmarks alone, and together",
         lambda: [*_attribute_runs()],
     ),
-    Table(GENERATION.name, GENERATION.about, lambda: [*_generation_runs()]),
+    GENERATION.table(),
 )

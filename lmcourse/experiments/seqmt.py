@@ -19,15 +19,35 @@ images, 5 % of the labels were as good as all. Ours have 600.
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import partial
+
+import torch
 
 from lmcourse.budget import budget, current_budget
-from lmcourse.evidence.results import Run, Table, run_file
+from lmcourse.evidence.results import Run, run_file
 from lmcourse.experiments import cells
+from lmcourse.experiments.cells import few
 from lmcourse.experiments.cells import kept_file as kept_file  # for the notebooks
+from lmcourse.experiments.cells import load_cell as load_cell
+from lmcourse.experiments.seqmt_images import (
+    blocks,
+    eye_distances,
+    hands,
+    photographs,
+    pixels_of_60,
+    stored,
+    studio,
+    wild,
+    wrist_widths,
+)
 from lmlib.evaluation import match_landmarks
+from lmlib.methods.seqmt import LandmarkLearner, SeqMt, SeqMtConfig
+from lmlib.methods.seqmt_baselines import CommMt, HeatmapMt
+from lmlib.methods.seqmt_stack import SeqMtStack
+from lmlib.samples import Stored, class_balanced_subset, labels_on, shuffled_labels
+from lmlib.training import fit
 
 PERCENTS = (1, 5, 10, 20, 50, 100)  # and 0, for networks that learn from classes alone
 SEQ_MT = ("Seq-MT(L)", "Seq-MT(L+C)", "Seq-MT(L+T)", "Seq-MT(L+T+C)")
@@ -96,71 +116,161 @@ class Cell:
         return 0 < self.percent < 100 and bool(self.terms & {"C", "T"})
 
 
-@dataclass(frozen=True)
-class Problem:
+@dataclass(frozen=True, kw_only=True)
+class Problem(cells.Problem):
     """A data set with its splits, networks and measure."""
 
-    name: str  # of the experiment
-    about: str
-    train: tuple[Callable, range]  # scene of a given size, and its images
+    train_on: tuple[Callable, range]  # scene of a given size, and its images
     tests: dict[str, tuple[Callable, range]]  # "" or "hard" -> the same
     preset: str  # of SeqMtConfig; Comm-MT and Heatmap-MT take the same sizes
     steps: dict[int, int]  # percent with landmarks -> steps of the class budget
     error: Callable  # (points, truth, visible) -> the table's error
-    settings: dict[str, int]  # setting -> number of seeds, in the order to run them
     rcn: str = ""  # preset of RCN and RCN+
     small: bool = True  # under the class budget, the presets end in "_class"
     labels: tuple[str, ...] = ()  # class labels the scene gives
     balance: str | None = None  # labelled subsets hold every class of this one
-    guess_hidden: bool = False  # hidden landmarks are annotated too, as on faces
     identities: int = 0  # people in the training images
     # What Comm-MT and Heatmap-MT are trained with, where it differs: changes of the
     # configuration by network. They were tuned for the sizes of short runs.
     others: dict[str, dict[str, object]] = field(default_factory=dict)
     others_steps: dict[int, int] | None = None
 
-    def config(self, network: str = "Seq-MT", budget: str | None = None):
-        """A network's configuration under a budget, the current one by default."""
-        from lmlib.methods.seqmt import SeqMtConfig
-
-        small = self.small and (budget or current_budget()) != "full"
+    def config(self, network: str = "Seq-MT") -> SeqMtConfig:
+        """A network's configuration under the current budget."""
+        small = self.small and current_budget() != "full"
         name = self.rcn if network in ("RCN", "RCN+") else self.preset
         config = SeqMtConfig.preset(name + "_class" if small else name)
         as_tuned = small == self.small
         return replace(config, **self.others.get(network, {}) if as_tuned else {})
 
+    def steps_of(self, cell: Cell) -> int:
+        """Steps of a training under the current budget."""
+        steps = (self.others_steps if cell.other else None) or self.steps
+        steps = steps[cell.percent] * (LONG if cell.long else 1)
+        return budget(quick=4, class_=steps, full=20 * steps)
 
-# --- one cell -------------------------------------------------------------------------
+    def training_data(self) -> Stored:
+        """The training images, drawn once and kept."""
+        train = self.train_on[1]
+        return self.stored("train", budget(quick=train[:120], class_=train, full=train))
+
+    def stored(self, which: str, indices: range) -> Stored:
+        """Images of ``"train"`` or of a test set, drawn once and kept."""
+        scene, _ = self.train_on if which == "train" else self.tests[which]
+        keys = self.labels + (("identity",) if self.identities else ())
+        config = self.config()
+        return stored(scene, indices, config.size, keys, config.guess_hidden)
+
+    def network(self, cell: Cell, seed: int) -> LandmarkLearner:
+        """The untrained network of a cell, its start fitted to some images."""
+        torch.manual_seed(seed)
+        method = network(self, cell)
+        method.calibrate(self.training_data().all["image"][:64])
+        return method
+
+    def labelled(self, cell: Cell, seed: int):
+        """Which training images keep their landmarks, ``(N,)`` bool."""
+        return labelled_subset(self, self.training_data(), cell.percent, seed)
+
+    def train(self, setting: str, seed: int):
+        """The trained network of a cell, and what rows say of the training."""
+        cell = Cell.read(setting)
+        method, data = self.network(cell, seed), self.training_data()
+        labelled, numbers = self.labelled(cell, seed), torch.tensor([*data.indices])
+        prepare = labels_on(numbers[labelled], len(data), data.indices.start)
+        if cell.broken == "shuffled":
+            prepare = in_turn(prepare, self.others_labels(method.config, seed))
+        pools = method.pools(numbers, labelled)
+        steps, options = self.steps_of(cell), {"prepare": prepare, "save_every": 250}
+        self.fit(method, data, pools, steps, (setting, seed), **options)
+        return method.eval(), self.said(cell, method.config, labelled)
+
+    def others_labels(self, config: SeqMtConfig, seed: int) -> Callable:
+        """``prepare`` that gives every image another's classes."""
+        data = self.training_data()
+        labels = {name: data.all[name] for name in config.heads}
+        return shuffled_labels(labels, data.indices.start, seed)
+
+    def said(self, cell: Cell, config: SeqMtConfig, labelled, **more) -> dict:
+        """What rows say of a training."""
+        size = config.batch_size * (2 if cell.uses_unlabelled else 1)
+        extra = {"n_train": len(labelled), "size": config.size, "batch": size}
+        extra |= {"mixed": cell.uses_unlabelled, "n_labelled": int(labelled.sum())}
+        return {"steps": self.steps_of(cell), "extra": extra | more}
+
+    def measure(self, method, setting: str) -> dict[str, float]:
+        """Errors on each test set, and accuracies where the cell has class labels.
+
+        Where there is a hard test set, ``error_gap`` is how much worse it is. A network
+        that never saw a landmark label names its landmarks as it likes; see
+        ``unnamed_errors``.
+        """
+        cell, measured = Cell.read(setting), {}
+        for name, (_, indices) in self.tests.items():
+            data = self.stored(name, few(indices, quick=40))
+            points, logits = predict(method, data.all["image"])
+            truth = data.all["landmarks"], data.all["visible"]
+            if "L" not in cell.terms:
+                measured |= unnamed_errors(self, points, *truth, data.all["label"])
+                points = points[:, match_landmarks(points, *truth)]
+            measured[error_name(name)] = self.error(points, *truth)
+            for metric, label in accuracies(self, cell).items() if not name else ():
+                hits = logits[label].argmax(1) == data.all[label]
+                measured[metric] = hits.float().mean().item()
+        if "hard" in self.tests:
+            measured["error_gap"] = measured["error_hard"] - measured["error"]
+        return measured
+
+    def metrics(self, setting: str) -> tuple[str, ...]:
+        """What ``measure`` returns for a setting."""
+        cell = Cell.read(setting)
+        names = [error_name(test) for test in self.tests]
+        names += ["error_by_class", "error_by_image"] if "L" not in cell.terms else []
+        names += ["error_gap"] if "hard" in self.tests else []
+        return (*names, *accuracies(self, cell))
 
 
-def network(problem: Problem, cell: Cell, budget: str | None = None):
+# --- networks, whole and broken -------------------------------------------------------
+
+
+class WrongWay(SeqMt):
+    """Moves points by the inverse of the image's transformation."""
+
+    def move(self, points, warp):
+        return warp.inverse().points(points)
+
+
+class Flat(SeqMt):
+    """Maps without a place."""
+
+    def scores(self, images):
+        return 0 * super().scores(images)
+
+
+NETWORKS = {
+    "Seq-MT": SeqMt,
+    "Comm-MT": CommMt,
+    "Heatmap-MT": HeatmapMt,
+    "RCN": HeatmapMt,
+    "RCN+": SeqMt,
+}
+
+
+def network(problem: Problem, cell: Cell) -> LandmarkLearner:
     """The untrained network of one cell; its weights come from torch's global seed."""
-    from lmlib.methods.seqmt import SeqMt
-    from lmlib.methods.seqmt_baselines import CommMt, HeatmapMt
-
-    class WrongWay(SeqMt):
-        def move(self, points, warp):
-            return warp.inverse().points(points)
-
-    class Flat(SeqMt):
-        def scores(self, images):
-            return 0 * super().scores(images)
-
-    config = problem.config(cell.network, budget)
+    if cell.network not in NETWORKS:
+        raise ValueError(f"no network {cell.network!r}; there are {sorted(NETWORKS)}")
+    config = problem.config(cell.network)
     if cell.labels:
         counts = {**config.heads, "identity": problem.identities}
         heads = tuple((name, counts[name]) for name in cell.labels)
         config = replace(config, classes=heads)
     weights = {"C": "weight_class", "L": "weight_landmark", "T": "weight_equivariance"}
-    off = {field: 0.0 for term, field in weights.items() if term not in cell.terms}
+    off = {name: 0.0 for term, name in weights.items() if term not in cell.terms}
     if "C" not in cell.terms:
         off["classes"] = 0
     config = replace(config, **off, **{KNOBS[name]: x for name, x in cell.knobs})
-    kinds = {"Seq-MT": SeqMt, "Comm-MT": CommMt, "Heatmap-MT": HeatmapMt}
-    kinds |= {"RCN": HeatmapMt, "RCN+": SeqMt}
-    if cell.network not in kinds:
-        raise ValueError(f"no network {cell.network!r}; there are {sorted(kinds)}")
-    kind, broken = kinds[cell.network], {"inverse": WrongWay, "flat": Flat}
+    kind, broken = NETWORKS[cell.network], {"inverse": WrongWay, "flat": Flat}
     if cell.broken in broken:
         if kind is not SeqMt:
             raise ValueError(f"{cell.broken!r} breaks Seq-MT, not {cell.network}")
@@ -170,10 +280,6 @@ def network(problem: Problem, cell: Cell, budget: str | None = None):
 
 def labelled_subset(problem: Problem, data, percent: int, seed: int):
     """Which training images keep their landmarks, ``(N,)`` bool."""
-    import torch
-
-    from lmlib.samples import class_balanced_subset
-
     if percent in (0, 100):
         return torch.full((len(data),), percent == 100)
     labels = torch.zeros(len(data), dtype=torch.long)
@@ -182,189 +288,79 @@ def labelled_subset(problem: Problem, data, percent: int, seed: int):
     return class_balanced_subset(labels, percent / 100, seed)
 
 
-@dataclass(frozen=True)
-class Task:
-    """One network to train: a cell with a seed, its images and its label mask."""
-
-    problem: Problem
-    setting: str
-    seed: int
-
-    @property
-    def name(self) -> tuple:
-        return self.problem.name, self.setting, self.seed, current_budget()
-
-    @property
-    def cell(self) -> Cell:
-        return Cell.read(self.setting)
-
-    @property
-    def steps(self) -> int:
-        steps = self.problem.steps
-        if self.cell.other:
-            steps = self.problem.others_steps or steps
-        steps = steps[self.cell.percent] * (LONG if self.cell.long else 1)
-        return budget(quick=4, class_=steps, full=20 * steps)
-
-    def data(self):
-        _, train = self.problem.train
-        train = budget(quick=train[:120], class_=train, full=train)
-        return stored(self.problem, "train", train)
-
-    def labelled(self):
-        return labelled_subset(self.problem, self.data(), self.cell.percent, self.seed)
-
-    def network(self):
-        import torch
-
-        torch.manual_seed(self.seed)
-        method = network(self.problem, self.cell)
-        method.calibrate(self.data().all["image"][:64])
-        return method
-
-    def pools(self):
-        """Image numbers to draw from: one pool, or labelled and unlabelled ones."""
-        import torch
-
-        images, mask = torch.tensor(list(self.data().indices)), self.labelled()
-        if self.cell.uses_unlabelled:
-            return images[mask], images[~mask]
-        return images[mask] if mask.any() else images
-
-    def batch_size(self, config) -> int:
-        return config.batch_size * (2 if self.cell.uses_unlabelled else 1)
+def in_turn(first: Callable, second: Callable) -> Callable:
+    """Two ``prepare`` as one."""
+    return lambda batch: second(first(batch))
 
 
-def train(tasks: list[Task], method, checkpoint) -> dict:
-    """Train the network of one task, or a stack of those of several; what rows say."""
-    import torch
-
-    from lmlib.methods.seqmt import wait
-    from lmlib.samples import augment, shuffled_labels
-    from lmlib.training import cosine, fit
-    from lmlib.warps import seqmt_affine
-
-    first, config = tasks[0], method.config
-    problem, cell, data = first.problem, first.cell, first.data()
-    start, size = data.indices.start, first.batch_size(config)
-    masks = torch.stack([task.labelled() for task in tasks])  # (M, N)
-    if cell.broken == "shuffled":
-        labels = {name: data.all[name] for name in config.heads}
-        wrong = shuffled_labels(labels, start, first.seed)
-
-    def prepare(batch):
-        row = (batch["index"] - start).cpu().view(len(tasks), -1)
-        labelled = masks.gather(1, row).flatten()
-        batch["labelled"] = labelled.to(batch["index"].device)
-        if cell.broken == "shuffled":
-            batch = wrong(batch)
-        if config.augment:  # fit has seeded torch for this step
-            warp = seqmt_affine(row.numel(), config.augment)
-            batch = augment(batch, warp, "border", hide=not problem.guess_hidden)
-        return batch
-
-    fit(
-        method,
-        data,
-        tuple(task.pools() for task in tasks) if len(tasks) > 1 else first.pools(),
-        first.steps,
-        batch_size=size * len(tasks),
-        lr=config.lr,
-        betas=config.betas,
-        schedule=cosine(first.steps, config.warm_up),
-        before=lambda step: wait(method, step / first.steps),
-        prepare=prepare,
-        seed=first.seed,
-        checkpoint=checkpoint,
-        save_every=250,
-        progress=False,
-    )
-    extra = {"n_train": len(data), "size": config.size, "batch": size}
-    return extra | {"mixed": cell.uses_unlabelled}
+# --- many networks at once ------------------------------------------------------------
 
 
-def train_cell(problem: Problem, setting: str, seed: int):
-    """Train one cell; returns the network and what a row says about the training."""
-    task = Task(problem, setting, seed)
-    method, about = _together.pop(task.name, (None, {}))
-    if method is None:
-        method = task.network()
-        about = train([task], method, run_file(problem.name, setting, seed))
-    about |= {"n_labelled": int(task.labelled().sum())}
-    return method.eval(), {"steps": task.steps, "extra": about}
-
-
-# Networks trained in a stack wait here until their run measures them.
-_together: dict[tuple, tuple] = {}
-
-
-def train_together(runs: list[Run], count: int) -> None:
-    """Train up to ``count`` networks of one shape at once, for the runs to measure.
+def train_together(runs: list[Run], count: int) -> list[Run]:
+    """The runs, with up to ``count`` networks of one shape trained at once.
 
     A GPU that one small network leaves idle is full; on two cores it is no gain
     (``benchmarks/stack.py``). All see the images in the order of the first one's seed.
     Runs with a broken mechanism, and methods that are not Seq-MT's, train alone.
     """
-    from lmlib.machine import best_device
-    from lmlib.methods.seqmt import SeqMt
-    from lmlib.methods.seqmt_stack import SeqMtStack
-
-    groups: dict[tuple, list[Task]] = {}
+    groups: dict[tuple, list[Run]] = {}
     for run in runs:
-        task = Task(PROBLEMS[run.experiment], run.setting, run.seed)
-        cell = task.cell
+        problem, cell = PROBLEMS[run.experiment], Cell.read(run.setting)
         if cell.network in ("Seq-MT", "RCN+") and not cell.broken:
-            alike = run.experiment, cell.network, cell.uses_unlabelled, task.steps
+            steps = problem.steps_of(cell)
+            alike = run.experiment, cell.network, cell.uses_unlabelled, steps
             layers = "C" in cell.terms, cell.labels
-            groups.setdefault(alike + layers, []).append(task)
-    for tasks in groups.values():
-        for start in range(0, len(tasks), count):
-            part = tasks[start : start + count]
-            if len(part) < 2:
-                continue
-            methods: list[SeqMt] = [task.network() for task in part]
-            stack = SeqMtStack(methods)
-            names = ";".join(f"{task.setting}#{task.seed}" for task in part)
-            key = hashlib.sha256(names.encode()).hexdigest()[:12]
-            file = run_file(part[0].problem.name, f"stack-{key}", part[0].seed)
-            about = train(part, stack, file) | {"stack": len(part)}
-            stack.unstack(methods)
-            for task, method in zip(part, methods, strict=True):
-                _together[task.name] = method.to(best_device()), dict(about)
+            groups.setdefault(alike + layers, []).append(run)
+    trained: dict[str, Run] = {}
+    for alike in groups.values():
+        for start in range(0, len(alike), count):
+            part = alike[start : start + count]
+            if len(part) > 1:
+                trained |= {run.name: run for run in train_stack(part)}
+    return [trained.get(run.name, run) for run in runs]
 
 
-def run_cell(problem: Problem, setting: str, seed: int) -> dict:
-    """Train and measure one cell; some networks of seed 0 ship with the course."""
+def train_stack(runs: list[Run]) -> list[Run]:
+    """Train the networks of these runs as one; what is left is to measure them."""
+    problem = PROBLEMS[runs[0].experiment]
+    cells_ = [Cell.read(run.setting) for run in runs]
+    methods = [problem.network(c, r.seed) for c, r in zip(cells_, runs, strict=True)]
+    masks = [problem.labelled(c, r.seed) for c, r in zip(cells_, runs, strict=True)]
+    stack, data = SeqMtStack(methods), problem.training_data()
+    numbers = torch.tensor([*data.indices])
+    pools = [m.pools(numbers, mask) for m, mask in zip(methods, masks, strict=True)]
+    table, start = torch.stack(masks), data.indices.start
 
-    def measured(method):
-        return measure(problem, method, Cell.read(setting))
+    def prepare(batch):
+        row = (batch["index"] - start).cpu().view(len(runs), -1)
+        labelled = table.gather(1, row).flatten().to(batch["index"].device)
+        return {**batch, "labelled": labelled}
 
-    return cells.run(problem, setting, seed, train_cell, measured, KEPT)
+    names = ";".join(f"{run.setting}#{run.seed}" for run in runs)
+    key = hashlib.sha256(names.encode()).hexdigest()[:12]
+    each = stack.config.batch_size * (2 if cells_[0].uses_unlabelled else 1)
+    fit(
+        stack,
+        data,
+        tuple(pools),
+        problem.steps_of(cells_[0]),
+        batch_size=each * len(runs),
+        prepare=prepare,
+        seed=runs[0].seed,
+        checkpoint=run_file(problem.name, f"stack-{key}", runs[0].seed),
+        save_every=250,
+        progress=False,
+    )
+    stack.unstack(methods)
+    ready = []
+    for run, cell, method, mask in zip(runs, cells_, methods, masks, strict=True):
+        said = problem.said(cell, method.config, mask, stack=len(runs))
+        trained = run.setting, run.seed, method.eval().cpu(), said
+        ready.append(replace(run, function=partial(problem.measured, *trained)))
+    return ready
 
 
-def measure(problem: Problem, method, cell: Cell) -> dict[str, float]:
-    """Errors on each test set, and accuracies where the cell has class labels.
-
-    Where there is a hard test set, ``error_gap`` is how much worse it is. A network
-    that never saw a landmark label names its landmarks as it likes; see
-    ``unnamed_errors``.
-    """
-    measured = {}
-    for name, (_, indices) in problem.tests.items():
-        test = budget(quick=indices[:40], class_=indices, full=indices)
-        data = stored(problem, name, test)
-        points, logits = predict(method, data.all["image"])
-        truth = data.all["landmarks"], data.all["visible"]
-        if "L" not in cell.terms:
-            measured |= unnamed_errors(problem, points, *truth, data.all["label"])
-            points = points[:, match_landmarks(points, *truth)]
-        measured[error_name(name)] = problem.error(points, *truth)
-        for metric, label in accuracies(problem, cell).items() if not name else ():
-            hits = logits[label].argmax(1) == data.all[label]
-            measured[metric] = hits.float().mean().item()
-    if "hard" in problem.tests:
-        measured["error_gap"] = measured["error_hard"] - measured["error"]
-    return measured
+# --- what is measured -----------------------------------------------------------------
 
 
 def unnamed_errors(problem: Problem, points, truth, visible, labels) -> dict:
@@ -374,8 +370,6 @@ def unnamed_errors(problem: Problem, points, truth, visible, labels) -> dict:
     ``error_by_image``: a new one for each image, which hides every swap. (``error``
     itself: one for all images.)
     """
-    import torch
-
     errors = {}
     for name, groups in (("class", labels), ("image", torch.arange(len(points)))):
         named = torch.empty_like(points)
@@ -385,14 +379,6 @@ def unnamed_errors(problem: Problem, points, truth, visible, labels) -> dict:
             named[rows] = points[rows][:, order]
         errors[f"error_by_{name}"] = problem.error(named, truth, visible)
     return errors
-
-
-def metrics(problem: Problem, cell: Cell) -> tuple[str, ...]:
-    """What ``measure`` returns for a cell."""
-    names = [error_name(test) for test in problem.tests]
-    names += ["error_by_class", "error_by_image"] if "L" not in cell.terms else []
-    names += ["error_gap"] if "hard" in problem.tests else []
-    return (*names, *accuracies(problem, cell))
 
 
 def error_name(test: str) -> str:
@@ -410,8 +396,6 @@ def accuracies(problem: Problem, cell: Cell) -> dict[str, str]:
 
 def predict(method, images, chunk: int = 100):
     """Landmarks ``(N, K, 2)`` and class logits of all images, in chunks."""
-    import torch
-
     points, logits = [], []
     device = next(method.parameters()).device
     with torch.no_grad():
@@ -422,93 +406,6 @@ def predict(method, images, chunk: int = 100):
             logits.append({name: x.cpu() for name, x in found.items()})
     names = logits[0]
     return torch.cat(points), {n: torch.cat([x[n] for x in logits]) for n in names}
-
-
-@cache
-def _stored(problem_name: str, which: str, indices: range, size: int):
-    from lmlib.samples import Stored
-
-    problem = PROBLEMS[problem_name]
-    scene, _ = problem.train if which == "train" else problem.tests[which]
-    keys = problem.labels + (("identity",) if problem.identities else ())
-    data = Stored(scene(size), indices, keys)
-    if problem.guess_hidden:
-        data.all["visible"].fill_(True)
-    return data
-
-
-def stored(problem: Problem, which: str, indices: range):
-    """The images of ``"train"`` or of a test set, drawn once and kept."""
-    return _stored(problem.name, which, indices, problem.config().size)
-
-
-def load_cell(experiment: str, setting: str):
-    """The trained network of a cell that ships with the course, ready to use."""
-
-    def build(budget):
-        return network(PROBLEMS[experiment], Cell.read(setting), budget)
-
-    return cells.load(experiment, setting, build)
-
-
-# --- the data sets --------------------------------------------------------------------
-
-
-def pixels_of_60(points, truth, visible) -> float:
-    """Mean distance in pixels of a 60-pixel image (table 1)."""
-    from lmlib.evaluation import nme
-
-    return nme(points, truth, visible, normaliser="pixels", size=(60, 60))
-
-
-def wrist_widths(points, truth, visible) -> float:
-    """Mean distance over the wrist's width, in percent, hidden ones left out (table
-    2)."""
-    # Both ends of the wrist are known even where the mask hides them.
-    width = (truth[:, 0] - truth[:, 24]).norm(dim=-1)
-    distance = (points - truth).norm(dim=-1) / width[:, None]
-    return 100 * ((distance * visible).sum(1) / visible.sum(1)).mean().item()
-
-
-def eye_distances(points, truth, visible) -> float:
-    """Mean distance over that of the eye centres, in percent (tables 3-5)."""
-    from lmlib.evaluation import nme
-
-    return 100 * nme(points, truth, visible, normaliser="eye_centres")
-
-
-def blocks(size: int):
-    from lmscenes import Blocks
-
-    return Blocks(size)
-
-
-def hands(size: int, *, seed: int, subjects: int):
-    from lmscenes import Hands
-
-    return Hands(size, seed=seed, gray=True, subjects=subjects)
-
-
-def studio(size: int, *, seed: int, identities: int):
-    """MultiPIE's stand-in: five cameras, six emotions, studio light."""
-    from lmscenes import Faces
-
-    return Faces(size, seed=seed, gray=True, cameras=True, identities=identities)
-
-
-def wild(size: int, *, seed: int, turned: float = 1.0):
-    """300-W's stand-in; ``turned`` stretches the range of poses."""
-    from lmscenes import Faces
-
-    pose = {"yaw": 25.0 * turned, "pitch": 12.0 * turned, "roll": 15.0 * turned}
-    return Faces(size, seed=seed, gray=True, **pose)
-
-
-def photographs(size: int):
-    """300-W itself, where its files are present."""
-    from lmcourse.experiments.photographs import w300_faces
-
-    return w300_faces(size)
 
 
 def each(rows, percents, seeds: int = 1) -> dict[str, int]:
@@ -606,114 +503,93 @@ WILD_KEY = in_order(
     {"RCN+(L,long)@100": 1},
     {f"{row}@{p}": 5 for p in (10, 20, 50) for row in WILD_ROWS},
 )
-PROBLEMS = {
-    problem.name: problem
-    for problem in (
-        Problem(
-            "seqmt-blocks",
-            "Table 1: Blocks at the paper's own size",
-            (blocks, range(3200)),
-            {"": (blocks, range(6400, 9600))},
-            "blocks",
-            dict.fromkeys(PERCENTS, 1600) | {0: 1600, 50: 2000, 100: 2000},
-            pixels_of_60,
-            in_order(BLOCKS_KEY, BLOCKS_KNOBS, BLOCKS_LONG, each(TABLE_1, PERCENTS, 5)),
-            small=False,
-            labels=("label",),
-            balance="label",
-            others=dict.fromkeys(("Comm-MT", "Heatmap-MT"), BLOCKS_OTHERS),
-            others_steps=dict.fromkeys(PERCENTS, 1000) | {50: 1500, 100: 1500},
+PROBLEMS = cells.by_name(
+    Problem(
+        name="seqmt-blocks",
+        about="Table 1: Blocks at the paper's own size",
+        train_on=(blocks, range(3200)),
+        tests={"": (blocks, range(6400, 9600))},
+        preset="blocks",
+        steps=dict.fromkeys(PERCENTS, 1600) | {0: 1600, 50: 2000, 100: 2000},
+        error=pixels_of_60,
+        settings=in_order(
+            BLOCKS_KEY, BLOCKS_KNOBS, BLOCKS_LONG, each(TABLE_1, PERCENTS, 5)
         ),
-        Problem(
-            "seqmt-hands",
-            "Tables 2 and 10: hands, 8 subjects to train on, 4 others to test on",
-            (partial(hands, seed=0, subjects=8), range(573)),
-            {"": (partial(hands, seed=1, subjects=4), range(540))},
-            "hands",
-            dict.fromkeys(PERCENTS, 1600),
-            wrist_widths,
-            in_order(HANDS_KEY, each(TABLE_1, PERCENTS[1:], 5)),
-            labels=("label",),
-            balance="label",
-            others=small_others(2.0),
+        small=False,
+        labels=("label",),
+        balance="label",
+        others=dict.fromkeys(("Comm-MT", "Heatmap-MT"), BLOCKS_OTHERS),
+        others_steps=dict.fromkeys(PERCENTS, 1000) | {50: 1500, 100: 1500},
+        kept=(*each(SEQ_MT, PERCENTS), *BLOCKS_KNOBS),
+    ),
+    Problem(
+        name="seqmt-hands",
+        about="Tables 2 and 10: hands, 8 subjects to train on, 4 others to test on",
+        train_on=(partial(hands, seed=0, subjects=8), range(573)),
+        tests={"": (partial(hands, seed=1, subjects=4), range(540))},
+        preset="hands",
+        steps=dict.fromkeys(PERCENTS, 1600),
+        error=wrist_widths,
+        settings=in_order(HANDS_KEY, each(TABLE_1, PERCENTS[1:], 5)),
+        labels=("label",),
+        balance="label",
+        others=small_others(2.0),
+    ),
+    Problem(
+        name="seqmt-faces",
+        about="Tables 3 and 7-9: studio faces, 60 people to train on, 60 to test",
+        train_on=(partial(studio, seed=0, identities=60), range(600)),
+        tests={"": (partial(studio, seed=1, identities=60), range(600))},
+        preset="multipie",
+        steps=dict.fromkeys(PERCENTS, 1200),
+        error=eye_distances,
+        settings=in_order(
+            FACES_KEY,
+            each(TABLE_1, PERCENTS[1:], 5),
+            each(ONE_LABEL + MORE_LABELS, PERCENTS[1:]),
         ),
-        Problem(
-            "seqmt-faces",
-            "Tables 3 and 7-9: studio faces, 60 people to train on, 60 others to test",
-            (partial(studio, seed=0, identities=60), range(600)),
-            {"": (partial(studio, seed=1, identities=60), range(600))},
-            "multipie",
-            dict.fromkeys(PERCENTS, 1200),
-            eye_distances,
-            in_order(
-                FACES_KEY,
-                each(TABLE_1, PERCENTS[1:], 5),
-                each(ONE_LABEL + MORE_LABELS, PERCENTS[1:]),
-            ),
-            labels=("emotion", "camera"),
-            balance="emotion",
-            guess_hidden=True,
-            identities=60,
-            others=small_others(8.0),
-        ),
-        Problem(
-            "seqmt-wild",
-            "Tables 4 and 5: faces in the wild; hard: turned up to 1.6 times as far",
-            (partial(wild, seed=0), range(600)),
-            {
-                "": (partial(wild, seed=1), range(500)),
-                "hard": (partial(wild, seed=2, turned=1.6), range(500)),
-            },
-            "w300",
-            dict.fromkeys(PERCENTS, 1000),
-            eye_distances,
-            WILD_KEY,
-            rcn="rcn_plus",
-            guess_hidden=True,
-            others={
-                "Comm-MT": {"lr": 1e-3, "start": "plain"},
-                "Heatmap-MT": {"lr": 3e-3},
-            },
-        ),
-        Problem(
-            "seqmt-300w",
-            "Table 5 on photographs: 300-W, 1,600 faces to train on, 412 to test",
-            (photographs, range(1600)),
-            {"": (photographs, range(1600, 2012))},
-            "w300",
-            dict.fromkeys(PERCENTS, 2000),
-            eye_distances,
-            {
-                f"{net}({terms})@{percent}": 1
-                for net in ("RCN+", "Seq-MT")
-                for percent in (5, 100, 20, 10, 50)
-                for terms in ("L", "L+T")
-            }
-            | {"RCN+(L+T,inverse)@5": 1, "RCN+(L,long)@100": 1},
-            rcn="rcn_plus",
-            guess_hidden=True,
-        ),
-    )
-}
-KEPT: dict[str, tuple[str, ...]] = {
-    "seqmt-blocks": (*each(SEQ_MT, PERCENTS), *BLOCKS_KNOBS),
-    "seqmt-wild": ("RCN+(L,long)@100",),
-}
-
-
-def runs(problem: Problem) -> Iterator[Run]:
-    """Every setting of seed 0 first, then seed 1, ..."""
-    return cells.runs(
-        problem, run_cell, lambda setting: metrics(problem, Cell.read(setting))
-    )
-
-
-TABLES = tuple(
-    Table(
-        problem.name,
-        problem.about,
-        lambda problem=problem: [*runs(problem)],
-        train_together,
-    )
-    for problem in PROBLEMS.values()
+        labels=("emotion", "camera"),
+        balance="emotion",
+        identities=60,
+        others=small_others(8.0),
+    ),
+    Problem(
+        name="seqmt-wild",
+        about="Tables 4 and 5: faces in the wild; hard: turned up to 1.6 times as far",
+        train_on=(partial(wild, seed=0), range(600)),
+        tests={
+            "": (partial(wild, seed=1), range(500)),
+            "hard": (partial(wild, seed=2, turned=1.6), range(500)),
+        },
+        preset="w300",
+        steps=dict.fromkeys(PERCENTS, 1000),
+        error=eye_distances,
+        settings=WILD_KEY,
+        rcn="rcn_plus",
+        others={
+            "Comm-MT": {"lr": 1e-3, "start": "plain"},
+            "Heatmap-MT": {"lr": 3e-3},
+        },
+        kept=("RCN+(L,long)@100",),
+    ),
+    Problem(
+        name="seqmt-300w",
+        about="Table 5 on photographs: 300-W, 1,600 faces to train on, 412 to test",
+        train_on=(photographs, range(1600)),
+        tests={"": (photographs, range(1600, 2012))},
+        preset="w300",
+        steps=dict.fromkeys(PERCENTS, 2000),
+        error=eye_distances,
+        settings={
+            f"{net}({terms})@{percent}": 1
+            for net in ("RCN+", "Seq-MT")
+            for percent in (5, 100, 20, 10, 50)
+            for terms in ("L", "L+T")
+        }
+        | {"RCN+(L+T,inverse)@5": 1, "RCN+(L,long)@100": 1},
+        rcn="rcn_plus",
+    ),
 )
+# No network trained on photographs may ship.
+KEPT = {problem.name: problem.kept for problem in PROBLEMS.values()}
+TABLES = tuple(problem.table(train_together) for problem in PROBLEMS.values())

@@ -1,12 +1,16 @@
 """Seq-MT (Honari et al. 2018): the runs behind its tables and figures."""
 
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 
-from lmcourse.budget import budget, current_budget
-from lmcourse.evidence.results import Run, Table, run_file
-from lmlib.machine import environment
-from lmlib.places import repository_root
+import torch
+
+from lmcourse.budget import budget
+from lmcourse.experiments import cells
+from lmcourse.experiments.cells import few
+from lmlib.evaluation import map_on_mask, match_landmarks
+from lmlib.methods.seqmt import SeqMt, SeqMtConfig
+from lmlib.samples import shuffled_labels
+from lmscenes import Shapes
 
 # Fixed and limited, as in the paper; the test images follow no training image.
 TRAIN, TEST = range(10_000), range(100_000, 102_000)
@@ -18,75 +22,44 @@ SHAPES_METRICS = (
     "offset_px",
     "scatter_px",
 )
-# Runs whose weights ship with the course, under these names.
-SHIPPED = {
-    ("long", 0): "seqmt-shapes",
-    ("plain-start", 0): "seqmt-shapes-background",
-}
 
 
-def shapes_run(setting: str, seed: int) -> dict:
-    """Train on Shapes from class labels alone and measure where the two maps went.
+@dataclass(frozen=True, kw_only=True)
+class ShapesProblem(cells.Problem):
+    """Shapes from class labels alone, and where the two maps went.
 
     ``class-only``: the class preset for 2,000 steps. ``plain-start``: the same from
     random weights (see ``SeqMt``). ``long``: the class preset for 6,000 steps of twice
     the batch. ``shuffled-labels``: the negative control of long, in which every image
     carries another image's label. ``paper-network``: the paper's layers, at 60 pixels.
     """
-    import torch
 
-    from lmlib.checkpoints import save_checkpoint
-    from lmlib.methods.seqmt import SeqMt, SeqMtConfig
-    from lmlib.samples import shuffled_labels
-    from lmlib.training import constant_then_decay, fit
-    from lmscenes import Shapes
+    def train(self, setting: str, seed: int):
+        """The trained network, and what rows say of the training."""
+        paper = setting == "paper-network"
+        config = SeqMtConfig.shapes() if paper else SeqMtConfig.shapes_class()
+        if setting == "plain-start":
+            config = replace(config, start="plain")
+        if setting in ("long", "shuffled-labels"):
+            config = replace(config, batch_size=64)
+        whole = 2000 if setting in ("class-only", "plain-start") else 6000
+        steps, train = budget(quick=20, class_=whole, full=whole), few(TRAIN, 256)
+        torch.manual_seed(seed)
+        method, scene, prepare = SeqMt(config), Shapes(config.size), None
+        if setting == "shuffled-labels":
+            labels = {"label": scene.batch(train)["label"]}
+            prepare = shuffled_labels(labels, train.start, seed)
+        self.fit(method, scene, train, steps, (setting, seed), prepare=prepare)
+        extra = {"n_train": len(train), "size": config.size}
+        return method.cpu(), {"steps": steps, "extra": extra}
 
-    paper = setting == "paper-network"
-    config = SeqMtConfig.shapes() if paper else SeqMtConfig.shapes_class()
-    if setting == "plain-start":
-        config = replace(config, start="plain")
-    if setting in ("long", "shuffled-labels"):
-        config = replace(config, batch_size=64)
-    whole = 2000 if setting in ("class-only", "plain-start") else 6000
-    steps = budget(quick=20, class_=whole, full=whole)
-    train = budget(quick=TRAIN[:256], class_=TRAIN, full=TRAIN)
-    torch.manual_seed(seed)
-    method, scene = SeqMt(config), Shapes(config.size)
-    prepare = None
-    if setting == "shuffled-labels":
-        labels = {"label": scene.batch(train)["label"]}
-        prepare = shuffled_labels(labels, train.start, seed)
-    fit(
-        method,
-        scene,
-        train,
-        steps,
-        batch_size=config.batch_size,
-        lr=config.lr,
-        schedule=constant_then_decay(steps),
-        prepare=prepare,
-        seed=seed,
-        checkpoint=run_file("seqmt-shapes", setting, seed),
-        save_every=100,
-        progress=False,
-    )
-    test = budget(quick=TEST[:256], class_=TEST, full=TEST)
-    measured = measure_shapes(method, scene, test)
-    extra = {"n_train": len(train), "size": config.size}
-    if (setting, seed) in SHIPPED and current_budget() != "quick":
-        name = SHIPPED[setting, seed]
-        save_checkpoint(
-            repository_root() / "data" / "checkpoints" / f"{name}.safetensors",
-            method,
-            command=f"lmlib reproduce seqmt-shapes --seeds {seed}",
-            setting=setting,
-            seed=seed,
-            steps=steps,
-            data=f"Shapes(size={config.size}), indices 0 to {len(train) - 1}",
-            metrics=measured,
-            **environment(),
-        )
-    return {**measured, "steps": steps, "extra": extra}
+    def measure(self, method: SeqMt, setting: str) -> dict[str, float]:
+        """See ``measure_shapes``."""
+        return measure_shapes(method, Shapes(method.config.size), few(TEST, 256))
+
+    def metrics(self, setting: str) -> tuple[str, ...]:
+        """The same for all."""
+        return SHAPES_METRICS
 
 
 def measure_shapes(method, scene, indices: range) -> dict[str, float]:
@@ -103,9 +76,6 @@ def measure_shapes(method, scene, indices: range) -> dict[str, float]:
     Which map belongs to which shape is decided once for all images together, since no
     label ever said it. Pixels are those of a 60-pixel image, at any size.
     """
-    import torch
-
-    from lmlib.evaluation import map_on_mask, match_landmarks
 
     was_training = method.training
     method.eval()
@@ -137,31 +107,16 @@ def measure_shapes(method, scene, indices: range) -> dict[str, float]:
     }
 
 
-def shapes_runs() -> list[Run]:
-    seeds = {
+SHAPES = ShapesProblem(
+    name="seqmt-shapes",
+    about="class labels alone find both shapes (section 4.1, figure 4)",
+    settings={
         "class-only": 5,
         "plain-start": 5,
         "long": 3,
         "shuffled-labels": 3,
         "paper-network": 1,  # 13 minutes on two cores
-    }
-    return [
-        Run(
-            "seqmt-shapes",
-            setting,
-            seed,
-            partial(shapes_run, setting, seed),
-            SHAPES_METRICS,
-        )
-        for setting, count in seeds.items()
-        for seed in range(count)
-    ]
-
-
-TABLES = (
-    Table(
-        "seqmt-shapes",
-        "class labels alone find both shapes (section 4.1, figure 4)",
-        shapes_runs,
-    ),
+    },
+    kept=("long", "plain-start"),
 )
+TABLES = (SHAPES.table(),)

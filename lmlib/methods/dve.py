@@ -32,6 +32,7 @@ The paper leaves open or prints otherwise, and we chose:
 
 import math
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -41,7 +42,9 @@ from torch import Tensor, nn
 from lmlib.geometry import pixel_grid, to_pixels
 from lmlib.heatmaps import hard_argmax, soft_argmax
 from lmlib.layers import Hourglass, check_images
+from lmlib.methods.base import Config, FitOptions, Method
 from lmlib.samples import Batch
+from lmlib.schedules import constant_then_decay
 from lmlib.warps import dve_warp_pair
 
 # Of CelebA; the released code's.
@@ -49,12 +52,18 @@ MEAN = (0.5084, 0.4224, 0.3769)
 DEVIATION = (0.2599, 0.2371, 0.2323)
 
 
-@dataclass(frozen=True)
-class DveConfig:
+CLUSTERED = 10_000  # descriptors they are found from
+CLUSTERS = 50  # kinds of descriptors whose places serve as landmarks
+
+
+@dataclass(frozen=True, kw_only=True)
+class DveConfig(Config):
     """Sizes and settings of one network; presets carry the released code's values."""
 
+    landmarks: int = CLUSTERS
+    image_channels: Literal[3] = 3
     channels: int = 64  # C, length of a descriptor
-    network: str = "smallnet"  # or "hourglass"
+    network: Literal["smallnet", "hourglass"] = "smallnet"
     widths: tuple[int, ...] = (20, 48, 64, 80, 256)  # of SmallNet's hidden layers
     planes: int = 128  # of the hourglass's residuals
     depth: int = 4  # poolings of the hourglass
@@ -62,7 +71,7 @@ class DveConfig:
     size: int = 70  # side of the crop the network sees
     auxiliaries: int = 1  # |A|, section 3.4; 0: no exchange (Thewlis et al. 2017)
     pool: int = 0  # images of a batch kept aside to serve as auxiliaries only
-    pairs: str = "warps"  # what g is: "warps", "flow" of the data, or "identity"
+    pairs: Literal["warps", "flow", "identity"] = "warps"  # what g is
     bend: float = 1.0  # strength of the warps' thin-plate splines
     power: float = 0.5  # of the distance in eq. 3
     unit: float = 0.0  # length to which vectors are normalised; 0: as they come
@@ -71,16 +80,21 @@ class DveConfig:
     lr: float = 1e-3  # Adam with amsgrad
     batch_size: int = 32
     epochs: int = 100
+    steps: int = 0  # in place of epochs, where it is not 0
     decay: tuple[float, ...] = (0.72, 0.92)  # of all steps; then the rate is a tenth
 
     stride = 2  # pixels a side of a cell, of both networks
 
-    @classmethod
-    def preset(cls, name: str) -> "DveConfig":
-        """The preset of that name, for commands and files that hold names."""
-        if name not in PRESETS:
-            raise ValueError(f"unknown preset {name!r}; expected one of {PRESETS}")
-        return getattr(cls, name)()
+    def __post_init__(self):
+        super().__post_init__()
+        if self.size > self.frame:
+            raise ValueError(
+                f"size must be at most frame, got {self.size} and {self.frame}"
+            )
+
+    def steps_for(self, images: int) -> int:
+        """``steps``, or as many as ``epochs`` take."""
+        return self.steps or max(1, self.epochs * images // self.batch_size)
 
     @classmethod
     def smallnet64(cls) -> "DveConfig":
@@ -114,6 +128,7 @@ class DveConfig:
             batch_size=16,
             warm_up=1 / 3,
             decay=(0.75,),
+            steps=2000,
         )
 
     @classmethod
@@ -343,39 +358,76 @@ def network(config: DveConfig) -> nn.Module:
     """Images ``(B, 3, H, W)`` to descriptors ``(B, C, H / 2, W / 2)``."""
     if config.network == "smallnet":
         return SmallNet(config.channels, config.widths)
-    if config.network == "hourglass":
-        return Hourglass(3, config.channels, config.planes, config.depth)
-    raise ValueError(
-        f"network must be 'smallnet' or 'hourglass', got {config.network!r}"
-    )
+    return Hourglass(3, config.channels, config.planes, config.depth)
 
 
 # --- the method -----------------------------------------------------------------------
 
 
-class Dve(nn.Module):
+class Dve(Method):
     """Dense descriptors, learned without labels.
 
-    ``auxiliaries`` is a plain attribute, to turn in training. With ``landmarks`` > 0
-    the module also holds a ``VirtualPoints`` regressor; ``losses`` does not train it.
+    ``auxiliaries`` is a plain attribute, to turn in training; ``at`` says when the
+    exchange begins. Landmarks are where the kinds of descriptors ``centres
+    (landmarks, C)`` are, which ``finish`` finds. With ``landmarks`` > 0 they are those
+    of a ``VirtualPoints`` regressor, which is to be fitted; ``losses`` does not train
+    it.
     """
 
+    name = "dve"
+    Config = DveConfig
+    regression = {"ridge": 0.1}
+
     def __init__(self, config: DveConfig, landmarks: int = 0):
-        super().__init__()
-        if config.pairs not in ("warps", "flow", "identity"):
-            raise ValueError(
-                f"pairs must be 'warps', 'flow' or 'identity', got {config.pairs!r}"
-            )
-        self.config = config
+        super().__init__(config)
         self.auxiliaries = config.auxiliaries
+        self.exchanging = True
         self.network = network(config)
         self.regressor = (
             VirtualPoints(config.channels, landmarks) if landmarks else None
         )
+        self.register_buffer("centres", None)
         for name, values in (("mean", MEAN), ("deviation", DEVIATION)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), False)
-        # Random draws are made on the CPU, so a seed means the same on any device.
-        self.generator = torch.Generator().manual_seed(0)
+
+    def at(self, progress: float) -> None:
+        """Vectors are exchanged after the share ``warm_up`` of the steps."""
+        self.exchanging = progress >= self.config.warm_up
+
+    def fit_options(self, steps: int) -> FitOptions:
+        """Adam with amsgrad; the rate falls to a tenth and a hundredth."""
+        c = self.config
+        return FitOptions(
+            batch_size=c.batch_size + c.pool,
+            lr=c.lr,
+            amsgrad=True,
+            schedule=constant_then_decay(steps, c.decay),
+        )
+
+    @torch.no_grad()
+    def finish(self, data, indices: Tensor) -> None:
+        """The kinds of descriptors, from about 100 training images."""
+        device, training = self.mean.device, self.training
+        some = indices[:: max(1, len(indices) // 100)][:100]
+        self.eval()
+        parts = [
+            self.descriptors(self.crop(data.batch(part, device)["image"]))
+            for part in some.split(50)
+        ]
+        self.train(training)
+        vectors = torch.cat(parts).permute(0, 2, 3, 1).flatten(0, 2)
+        few = vectors[:: max(1, len(vectors) // CLUSTERED)]
+        self.centres = cluster(few, self.config.landmarks).to(device)
+
+    @classmethod
+    def suited(cls, config: DveConfig, batch: Batch) -> DveConfig:
+        """As it is."""
+        if config.pairs == "flow" and "flow" not in batch:
+            raise ValueError(
+                "no pairs of images with flow, which this preset needs; choose "
+                "another, or add --set pairs=warps"
+            )
+        return config
 
     def descriptors(self, images: Tensor) -> Tensor:
         """``Phi(x)``: ``(B, 3, H, W)`` in [0, 1] to ``(B, C, H / 2, W / 2)``."""
@@ -385,14 +437,22 @@ class Dve(nn.Module):
         return unit * F.normalize(vectors, dim=1) if unit else vectors
 
     def crop(self, images: Tensor, points: Tensor | None = None):
-        """See ``crop``."""
+        """The middle of images, and their points where given; see ``crop``."""
         return crop(images, points, self.config)
 
     def landmarks(self, images: Tensor) -> Tensor:
-        """Regressed landmarks ``(B, K, 2)``; the regressor must have been fitted."""
-        if self.regressor is None:
-            raise ValueError("this network has no regressor: Dve(config, landmarks=K)")
-        return self.regressor(self.descriptors(images))
+        """``(B, 3, size, size)`` to ``(B, K, 2)``: regressed, or places of kinds of
+        descriptors."""
+        vectors = self.descriptors(images)
+        if self.regressor is not None:
+            return self.regressor(vectors)
+        if self.centres is None:
+            raise ValueError(
+                "this network has descriptors and no landmarks yet: `finish(data, "
+                "indices)` finds kinds of descriptors, Dve(config, landmarks=K) has a "
+                "regressor"
+            )
+        return virtual_points(vectors, self.centres)
 
     def match(self, images: Tensor, points: Tensor, others: Tensor) -> Tensor:
         """Points ``(B, K, 2)`` of images, found in others: the best cell's centre."""
@@ -408,19 +468,20 @@ class Dve(nn.Module):
         ``auxiliaries`` of them drawn for each pair; the source images of the pairs that
         follow (of the last pair: the first).
         """
-        pool = self.config.pool if self.auxiliaries else 0
+        auxiliaries = self.auxiliaries if self.exchanging else 0
+        pool = self.config.pool if auxiliaries else 0
         if pool:
             aside = {name: value[-pool:] for name, value in batch.items()}
             batch = {name: value[:-pool] for name, value in batch.items()}
         u, v, where, weight = self.pair(batch)
-        images, given = [u, v], "auxiliary" in batch and self.auxiliaries > 0
+        images, given = [u, v], "auxiliary" in batch and auxiliaries > 0
         if given:
             images += [self._jitter(self.views(batch["auxiliary"])[0])]
         elif pool:
             images += [self.pair(aside)[0]]
         count = [len(part) for part in images]
         source, target, *rest = self.descriptors(torch.cat(images)).split(count)
-        if self.auxiliaries:
+        if auxiliaries:
             bank = rest[0] if rest else source
             chosen = bank if given else bank[self._choose(len(source), pool)]
             source = exchange(source, chosen)
@@ -542,7 +603,7 @@ COLOUR_SPREAD = (0.2175, 0.0188, 0.0045)
 # --- from descriptors to landmarks ----------------------------------------------------
 
 
-def cluster(vectors: Tensor, count: int = 50) -> Tensor:
+def cluster(vectors: Tensor, count: int = CLUSTERS) -> Tensor:
     """Directions of ``count`` kinds of descriptors ``(N, C)``: ``(count, C)``, by
     k-means. It sees no label, and takes seconds in place of a gradient descent.
 
@@ -563,17 +624,18 @@ def virtual_points(descriptors: Tensor, centres: Tensor) -> Tensor:
     return soft_argmax(maps, VirtualPoints.beta)
 
 
-class VirtualPoints(nn.Module):
+class VirtualPoints(Method):
     """Landmarks from frozen descriptors (section 4.1, as released).
 
     For each landmark, ``points`` filters make maps, soft-argmax turns them into virtual
     points, and a bias-free linear layer turns those into the landmark.
     """
 
+    name = "virtual-points"
     beta = 100.0
 
     def __init__(self, channels: int, landmarks: int, points: int = 50):
-        super().__init__()
+        super().__init__(None)
         self.counts = landmarks, points
         self.filters = nn.Parameter(torch.randn(landmarks * points, channels))
         scale = 1 / math.sqrt(2 * points)
@@ -599,10 +661,3 @@ def regression_loss(points: Tensor, batch: Batch) -> Tensor:
     """Smooth L1 on coordinates times 10; hidden landmarks count as zero."""
     error = F.smooth_l1_loss(10 * points, 10 * batch["landmarks"], reduction="none")
     return (error.mean(-1) * batch["visible"]).mean()
-
-
-PRESETS = tuple(
-    name
-    for name, member in vars(DveConfig).items()
-    if isinstance(member, classmethod) and name != "preset"
-)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from lmlib.geometry import pixel_grid, to_pixels
 from lmlib.heatmaps import soft_argmax, spatial_softmax
 from lmlib.layers import check_images
+from lmlib.methods.base import Method
 from lmlib.methods.dve import DEVIATION, MEAN, Dve, DveConfig, SmallNet, regression_loss
 from lmlib.samples import Batch
 
@@ -27,6 +28,8 @@ class SparseLandmarks(Dve):
 
     A map's softmax says where its landmark is; views and network are those of ``Dve``.
     """
+
+    name = "sparse-landmarks"
 
     def __init__(self, config: DveConfig, diversity: float = 30.0, pooling: int = 5):
         super().__init__(config)
@@ -46,7 +49,7 @@ class SparseLandmarks(Dve):
             "alignment": alignment_loss(first, second, where),
             "diversity": diversity_loss(maps, self.pooling),
         }
-        return {name: self.weights[name] * term for name, term in terms.items()}
+        return self.weighted(terms)
 
 
 def alignment_loss(first: Tensor, second: Tensor, where: Tensor) -> Tensor:
@@ -73,11 +76,13 @@ def diversity_loss(maps: Tensor, pooling: int) -> Tensor:
     return 1 - (windows.amax(dim=1).sum((-2, -1)) / maps.shape[1]).mean()
 
 
-class SmallNetPlus(nn.Module):
+class SmallNetPlus(Method):
     """SmallNet with a pooling after each of its first three layers, on 64 pixels."""
 
+    name = "smallnet-plus"
+
     def __init__(self, landmarks: int, widths: tuple[int, ...] = DveConfig.widths):
-        super().__init__()
+        super().__init__(None)
         layers, poolings = list(SmallNet(1, widths))[:-1], 0
         pooled: list[nn.Module] = []
         for layer in layers:

@@ -49,7 +49,10 @@ from torch import Tensor, nn
 from lmlib.geometry import Chain, Flow, Warp, pixel_grid
 from lmlib.heatmaps import expected_points, variance
 from lmlib.layers import Ladder, Rungs, check_images
+from lmlib.methods.base import Config, FitOptions, Method
 from lmlib.samples import Batch
+from lmlib.schedules import stages
+from lmlib.training import recompute_statistics
 from lmlib.warps import lmdis_landmark_warp, lmdis_warp
 
 # Figure 40 for images of 80 and 64 pixels: detector, features, decoder.
@@ -64,8 +67,12 @@ DECODER = Rungs(
 LARGE = Rungs(((64,), (128,), (256,), (512,)), (512, 512), ((256,), (128,), (64,), ()))
 
 
-@dataclass(frozen=True)
-class LmdisConfig:
+SIGMA_COLOUR = 0.05  # of eq. 17
+Stages = tuple[tuple[float, float], ...]  # (share of the steps, factor from then on)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LmdisConfig(Config):
     """Sizes and weights; presets carry tables 6 and 7."""
 
     landmarks: int = 10  # K
@@ -90,8 +97,7 @@ class LmdisConfig:
     weight_flow: float = 1e4  # equivariance under given optical flow (appendix C)
     weight_motion: float = 0.0  # eq. 16
     motion_width: float = 1 / 16  # of its Gaussians
-    raised: tuple[float, ...] = (0.44, 0.89)  # share of steps; then lambda_recon grows
-    raises: tuple[float, ...] = (10.0, 10.0)  # by these factors
+    raised: Stages = ((0.44, 10.0), (0.89, 10.0))  # how lambda_recon grows
     scale: float = 1.25  # of random warps: scale ** N(0, 1)
     degrees: float = 10.0  # deviation of the rotation
     shift: float = 0.15  # largest translation, in canvas edges
@@ -103,22 +109,27 @@ class LmdisConfig:
     contrast: float = 0.5
     lr: float = 1e-3  # Adam
     warm_up: int = 0  # steps
-    decay: tuple[float, ...] = (0.44, 0.89)  # share of steps; then the rate falls
-    decays: tuple[float, ...] = (0.1, 0.1)  # to these shares
+    decay: Stages = ((0.44, 0.1), (0.89, 0.1))  # how the rate falls
     batch_size: int = 16
     steps: int = 225_000  # as far as the released snapshots went
+
+    def __post_init__(self):
+        super().__post_init__()
+        margin = self.canvas - self.size
+        if margin < 0 or margin % 2:
+            raise ValueError(
+                f"canvas must be size plus an even margin, got {self.canvas} for "
+                f"images of {self.size}"
+            )
+
+    def steps_for(self, images: int) -> int:
+        """The preset's."""
+        return self.steps
 
     @property
     def edge(self) -> Tensor:
         """Edges of the image per unit of its [-1, 1], x and y; the area is 1."""
         return torch.tensor([self.aspect**0.5, self.aspect**-0.5]) / 2
-
-    @classmethod
-    def preset(cls, name: str) -> "LmdisConfig":
-        """The preset of that name, for commands and files that hold names."""
-        if name not in PRESETS:
-            raise ValueError(f"unknown preset {name!r}; expected one of {PRESETS}")
-        return getattr(cls, name)()
 
     @classmethod
     def celeba10(cls) -> "LmdisConfig":
@@ -172,7 +183,7 @@ class LmdisConfig:
             separation=0.08,
             weight_separation=200.0,
             steps=90_000,
-            raised=(0.44, 0.56),
+            raised=((0.44, 10.0), (0.56, 10.0)),
         )
 
     @classmethod
@@ -192,8 +203,8 @@ class LmdisConfig:
             separation=0.08,
             weight_separation=20.0,
             steps=60_000,
-            decay=(0.33, 0.83),
-            raised=(0.67, 0.83),
+            decay=((0.33, 0.1), (0.83, 0.1)),
+            raised=((0.67, 10.0), (0.83, 10.0)),
         )
 
     @classmethod
@@ -252,8 +263,7 @@ class LmdisConfig:
             unpooled=16,
             sharpness=4.0,
             weight_reconstruction=0.0005,
-            raised=(0.6, 0.8),
-            raises=(10.0, 5.0),
+            raised=((0.6, 10.0), (0.8, 5.0)),
             weight_concentration=200.0,
             weight_separation=20.0,
             separation=0.08,
@@ -266,8 +276,7 @@ class LmdisConfig:
             contrast=0.2,
             lr=3e-3,
             warm_up=50,
-            decay=(0.8, 0.9),
-            decays=(0.3, 0.3),
+            decay=((0.8, 0.3), (0.9, 0.3)),
             steps=1500,
         )
 
@@ -289,10 +298,9 @@ class LmdisConfig:
             shared=24,
             unpooled=24,
             widths=(1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2),
-            raised=(0.3, 0.5),
-            raises=(10.0, 10.0),
+            raised=((0.3, 10.0), (0.5, 10.0)),
             landmark_start=(0.1, 0.2),
-            decay=(0.6, 0.85),
+            decay=((0.6, 0.3), (0.85, 0.3)),
             steps=10_500,
         )
 
@@ -309,8 +317,7 @@ class LmdisConfig:
             detector=Rungs.mirrored(8, 16, 16, 16),
             decoder=Rungs.mirrored(8, 16, 32),
             weight_reconstruction=0.003,
-            raised=(0.3,),
-            raises=(10.0,),
+            raised=((0.3, 10.0),),
             scale=1.25,
             shift=0.15,
             brightness=0.0,
@@ -443,16 +450,21 @@ class Unpooling(nn.Module):
 # --- the method -----------------------------------------------------------------------
 
 
-class Lmdis(nn.Module):
+class Lmdis(Method):
     """Landmarks, and an image decoder, learned without labels.
 
-    ``weights`` (of the four terms, flow and motion) and ``landmark_share`` are plain
-    attributes, to turn in training; ``advance`` turns them as the configuration says.
+    ``weights`` are those of the four terms, of flow and of motion. ``at`` raises that
+    of the reconstruction, and ``landmark_share``: how many images are warped with their
+    landmarks as control points.
     """
 
+    name = "lmdis"
+    Config = LmdisConfig
+    regression = {"bias": False}
+
     def __init__(self, config: LmdisConfig):
-        super().__init__()
-        self.config, c = config, config
+        super().__init__(config)
+        c = config
         channels, counts = c.image_channels, c.landmarks + 1
         self.detector = _encoder(channels, c.detector, counts, c.half, plain_end=True)
         if c.descriptor:
@@ -484,8 +496,6 @@ class Lmdis(nn.Module):
         }
         self.landmark_share = 0.0
         self.register_buffer("edge", c.edge, persistent=False)
-        # Random draws are made on the CPU, so a seed means the same on any device.
-        self.generator = torch.Generator().manual_seed(0)
 
     # -- image to points and vectors ---------------------------------------------------
 
@@ -558,22 +568,26 @@ class Lmdis(nn.Module):
 
     # -- training ----------------------------------------------------------------------
 
-    def advance(self, progress: float) -> None:
-        """Set what changes in the course of the training; ``progress`` is in [0, 1]."""
+    def at(self, progress: float) -> None:
+        """The weight of the reconstruction and the share of landmark warps."""
         c = self.config
-        factors = zip(c.raised, c.raises, strict=True)
-        raised = math.prod(x for share, x in factors if progress >= share)
+        raised = math.prod(by for share, by in c.raised if progress >= share)
         self.weights["reconstruction"] = c.weight_reconstruction * raised
         start, full = c.landmark_start
         ramp = (progress - start) / max(full - start, 1e-9)
         self.landmark_share = c.landmark_share * min(max(ramp, 0.0), 1.0)
 
-    def rate(self, step: int, steps: int) -> float:
-        """Factor of the learning rate at a step; what ``fit`` calls a schedule."""
+    def fit_options(self, steps: int) -> FitOptions:
+        """Adam, with a rate that falls twice."""
         c = self.config
-        falls = zip(c.decay, c.decays, strict=True)
-        factor = math.prod(x for share, x in falls if step >= share * steps)
-        return factor * min(1.0, (step + 1) / max(c.warm_up, 1))
+        schedule = stages(steps, c.decay, c.warm_up)
+        return FitOptions(batch_size=c.batch_size, lr=c.lr, schedule=schedule)
+
+    def finish(self, data, indices: Tensor) -> None:
+        """Exact statistics for batch normalisation (G.3)."""
+        size = self.config.batch_size
+        batches = min(30, max(1, len(indices) // size))
+        recompute_statistics(self, data, indices, batches, size)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Eq. 15, weighted; terms of weight zero are neither computed nor returned.
@@ -581,12 +595,12 @@ class Lmdis(nn.Module):
         With ``image2`` and ``flow (B, H, W, 2)`` in the batch also the equivariance
         under that flow and the preference for motion (appendix C).
         """
-        w, edge = self.weights, self.edge
+        w, edge = {name: self.weight(name) for name in self.weights}, self.edge
         images = self._jitter(batch["image"])
         count, canvas = len(images), self.pad(images)
         views, g = [canvas], None
         if w["equivariance"]:
-            g = self._warp(canvas)
+            g = self.warp(canvas)
             views.append(g.image(canvas, padding="border"))
         if video := "image2" in batch and bool(w["flow"]):
             views.append(self.pad(batch["image2"]))
@@ -612,12 +626,10 @@ class Lmdis(nn.Module):
         if w["reconstruction"]:
             vectors = self.describe(canvas, maps[:count], first, variances[:count])
             error = (images - self.decode(first, vectors)).square()
-            terms["reconstruction"] = error.sum((1, 2, 3)).mean() / 0.05**2  # eq. 17
-        if not terms:
-            raise ValueError("all loss weights are zero: there is nothing to train")
-        return {name: w[name] * term for name, term in terms.items()}
+            terms["reconstruction"] = error.sum((1, 2, 3)).mean() / SIGMA_COLOUR**2
+        return self.weighted(terms)
 
-    def _warp(self, canvas: Tensor):
+    def warp(self, canvas: Tensor) -> Warp:
         """A random warp for each canvas; some have landmarks as control points."""
         c, count = self.config, len(canvas)
         # Half the unit of [-1, 1] is an edge.
@@ -684,10 +696,3 @@ class _Either(Warp):
     def backward(self, xy: Tensor) -> Tensor:
         chosen = self.chosen.to(xy.device)
         return torch.where(chosen, self.first.backward(xy), self.second.backward(xy))
-
-
-PRESETS = tuple(
-    name
-    for name, member in vars(LmdisConfig).items()
-    if isinstance(member, classmethod) and name != "preset"
-)

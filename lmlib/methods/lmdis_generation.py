@@ -20,8 +20,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from lmlib.layers import Ladder, Rungs, normed_convs
+from lmlib.methods.base import FitOptions, Method
 from lmlib.methods.lmdis import Lmdis
 from lmlib.samples import Batch
+from lmlib.schedules import constant_then_decay
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,14 @@ class GenerationConfig:
     batch_size: int = 16
 
 
-class Generation(nn.Module):
+class Generation(Method):
     """Draws images with given landmarks; ``finder`` is a trained ``Lmdis``."""
 
+    name = "lmdis-generation"
+
     def __init__(self, config: GenerationConfig, finder: Lmdis):
-        super().__init__()
-        self.config, c, size = config, config, finder.config.size
+        super().__init__(config)
+        c, size = config, finder.config.size
         if size % 4:
             raise ValueError(f"images must have 4 n pixels a side, these have {size}")
         self.finder = finder.eval().requires_grad_(False)
@@ -61,7 +65,16 @@ class Generation(nn.Module):
         self.decoder = Ladder(3 * c.width, c.decoder, finder.config.image_channels)
         self.discriminator = Copier(finder.config.image_channels, size, c.code)
         self.register_buffer("k", torch.zeros(()))  # BEGAN's k_t
-        self.generator = torch.Generator().manual_seed(0)
+
+    def fit_options(self, steps: int) -> FitOptions:
+        """Adam; the rate falls once."""
+        c = self.config
+        return FitOptions(
+            batch_size=c.batch_size,
+            lr=c.lr,
+            betas=(0.5, 0.999),
+            schedule=constant_then_decay(steps),
+        )
 
     def train(self, mode: bool = True):
         super().train(mode)

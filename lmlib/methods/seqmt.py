@@ -21,9 +21,9 @@ The paper leaves open, and we chose:
   lambda, which keeps alpha <= lambda everywhere.
 * when the ELT and class labels begin to act on the landmarks: at once, or, beside
   landmark labels and in a short run, after shares of the steps (``config.elt_delay``,
-  ``class_delay``; see ``wait``). Before the network can tell head from tail, the ELT is
-  content with all landmarks in the middle of the figure and holds them there, and the
-  class branch pulls them somewhere that helps *its* random weights.
+  ``class_delay``). Before the network can tell head from tail, the ELT is content with
+  all landmarks in the middle of the figure and holds them there, and the class branch
+  pulls them somewhere that helps *its* random weights.
 * the initial weights (``config.start``). "plain" is random. With it,
   training on class labels alone ends in one of three ways: both shapes found; both maps
   on the same shape; or one map on a shape and the other on the *background*, whose mean
@@ -40,6 +40,7 @@ The paper leaves open, and we chose:
 """
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -55,42 +56,56 @@ from lmlib.layers import (
     mlp,
     unit_variance,
 )
-from lmlib.samples import Batch
-from lmlib.warps import seqmt_affine
+from lmlib.methods.base import Config, FitOptions, Method
+from lmlib.samples import Batch, Pool, augment
+from lmlib.schedules import constant, constant_then_decay, cosine
+from lmlib.warps import SeqMtRanges, seqmt_affine
 
 
-@dataclass(frozen=True)
-class SeqMtConfig:
+@dataclass(frozen=True, kw_only=True)
+class SeqMtConfig(Config):
     """Sizes and weights of one Seq-MT network; presets carry the paper's values."""
 
-    size: int  # image side in pixels
-    landmarks: int  # K, maps of the last convolution
+    image_channels: int = 1
     classes: int | tuple[tuple[str, int], ...]  # see ``heads``; 0: no classifier
     channels: int  # feature maps of every hidden convolution but, maybe, the last:
     kernels: tuple[int, ...]
     hidden: tuple[int, ...]  # fully connected layers before the class softmax
     last_channels: int = 0  # 0 for the same. K maps of fewer channels cannot differ
     dropout: float = 0.0
-    trunk: str = "stack"  # what makes the maps: "stack", or "rcn" (section 4.5)
+    trunk: Literal["stack", "rcn"] = "stack"  # what makes the maps (section 4.5)
     levels: int = 4  # poolings of an RCN
     beta: float = 1.0  # inverse temperature of the soft-argmax, eq. 1
     weight_class: float = 1.0
     weight_landmark: float = 0.0  # lambda, eq. 3
     weight_equivariance: float = 0.0  # alpha, eq. 4
     weight_l2: float = 0.0  # gamma, eq. 3
-    warp: str = "blocks"  # ranges of the ELT's transformations
-    elt_images: str = "unlabelled"  # or "all", as on 300-W
-    augment: str = ""  # ranges of the transformations of all training images; "": none
-    start: str = "plain"  # initial weights: "plain", "comparing" or "mirrored"
+    warp: SeqMtRanges = "blocks"  # of the ELT's transformations
+    elt_images: Literal["unlabelled", "all"] = "unlabelled"  # "all" on 300-W
+    augment: SeqMtRanges | Literal[""] = ""  # of those of all training images
+    guess_hidden: bool = False  # landmarks that leave the image are learned, too
+    start: Literal["plain", "comparing", "mirrored"] = "plain"  # initial weights
     elt_delay: float = 0.0  # share of the steps before the ELT acts
     class_delay: float = 0.0  # and before classes pull on the landmarks
     contrast: float = 0.0  # wanted deviation of beta * M(I) at the start; 0: as it is
     class_norm: bool = False  # of Heatmap-MT: see there
-    image_channels: int = 1
+    schedule: Literal["cosine", "falling", "constant"] = "cosine"  # of the rate
     lr: float = 1e-3  # Adam; the paper names neither this nor the batch
     warm_up: int = 50  # steps in which the rate rises to lr, before it falls
     betas: tuple[float, float] = (0.9, 0.99)  # of Adam
     batch_size: int = 64
+    steps: int = 20_000  # the paper trains 1,000 epochs at most, with early stopping
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.trunk == "stack" and len(self.kernels) < 2:
+            raise ValueError(
+                f"kernels: a stack has two or more convolutions, got {self.kernels}"
+            )
+
+    def steps_for(self, images: int) -> int:
+        """The preset's: what a run needs follows from its landmarks, not its images."""
+        return self.steps
 
     @property
     def heads(self) -> dict[str, int]:
@@ -98,13 +113,6 @@ class SeqMtConfig:
         if isinstance(self.classes, int):
             return {"label": self.classes} if self.classes else {}
         return dict(self.classes)
-
-    @classmethod
-    def preset(cls, name: str) -> "SeqMtConfig":
-        """The preset of that name, for commands and files that hold names."""
-        if name not in PRESETS:
-            raise ValueError(f"unknown preset {name!r}; expected one of {PRESETS}")
-        return getattr(cls, name)()
 
     @classmethod
     def shapes(cls) -> "SeqMtConfig":
@@ -118,7 +126,9 @@ class SeqMtConfig:
             hidden=(40,),
             beta=1.0,
             start="comparing",
+            schedule="falling",
             lr=3e-4,  # at 1e-3 both maps settle on the same shape
+            betas=(0.9, 0.999),
             batch_size=16,
         )
 
@@ -137,8 +147,11 @@ class SeqMtConfig:
             kernels=(5,) * 4 + (1, 1),
             hidden=(40,),
             start="comparing",
+            schedule="falling",
             lr=3e-3,
+            betas=(0.9, 0.999),
             batch_size=32,
+            steps=2000,
         )
 
     @classmethod
@@ -178,7 +191,7 @@ class SeqMtConfig:
 
         Errors are still given in pixels of 60.
         """
-        return replace(cls.blocks(), size=30, kernels=(5,) * 6 + (1, 1))
+        return replace(cls.blocks(), size=30, kernels=(5,) * 6 + (1, 1), steps=2000)
 
     @classmethod
     def hands(cls) -> "SeqMtConfig":
@@ -224,6 +237,7 @@ class SeqMtConfig:
             weight_landmark=2.0,
             warp="multipie",
             augment="multipie",
+            guess_hidden=True,
         )
 
     @classmethod
@@ -253,6 +267,7 @@ class SeqMtConfig:
             warp="300w",
             elt_images="all",
             augment="300w",
+            guess_hidden=True,
             start="mirrored",
             contrast=3.0,
         )
@@ -301,16 +316,15 @@ def _small(config: SeqMtConfig, size: int = 32, **changes) -> SeqMtConfig:
 
     What short runs gained most from (300-W with all labels: 10.7 % of the eyes'
     distance, so 7.8 in the same time): a mirrored start, small batches, a rate that
-    rises slowly, and milder turns in augmentation. See ``wait`` for the delays.
+    rises slowly, and milder turns in augmentation. See ``SeqMt.at`` for the delays.
     """
     small = {"size": size, "trunk": "rcn", "levels": 3, "kernels": (5,)}
     small |= {"channels": 16, "last_channels": 64, "beta": 1.0, "contrast": 0.0}
     small |= {"start": "mirrored", "lr": 6e-3, "warm_up": 400, "batch_size": 8}
     small |= {"augment": "mild", "elt_delay": 0.25, "class_delay": 0.5}
+    small |= {"steps": 2000}
     return replace(config, **small | changes)
 
-
-STARTS = ("plain", "comparing", "mirrored")
 
 # --- the three losses -----------------------------------------------------------------
 # Means run over the last dimension, the batch's, so that a stack of networks can call
@@ -368,28 +382,14 @@ def loss_weights(config: SeqMtConfig) -> dict[str, float]:
     }
 
 
-def weighted(method, terms: dict, logits: dict, batch: Batch) -> dict[str, Tensor]:
-    """Add the class and L2 terms, weigh all; terms of weight zero are left out."""
-    weights = method.weights
-    if weights["class"] and logits:
+def with_class_term(method: Method, terms: dict, logits: dict, batch: Batch) -> dict:
+    """The terms with those of the classes, the mean over the heads, and of L2."""
+    if logits and method.weight("class"):
         each = [class_loss(logits[name], batch[name]) for name in logits]
         terms = {"class": torch.stack(each).mean(0), **terms}
-    if not any(weights[name] for name in terms):
-        raise ValueError("all loss weights are zero: there is nothing to train")
-    if weights.get("l2"):
+    if method.weight("l2") and any(map(method.weight, terms)):
         terms = {**terms, "l2": l2_penalty(method)}
-    return {n: weights[n] * term for n, term in terms.items() if weights[n]}
-
-
-def wait(method, share: float) -> None:
-    """Which terms act after this share of the steps, by the configuration's delays.
-
-    Without a landmark term all act at once: nothing could end the waiting.
-    """
-    config = method.config
-    share = share if config.weight_landmark else 1.0
-    method.elt_acts = share >= config.elt_delay
-    method.class_pulls = share >= config.class_delay
+    return method.weighted(terms)
 
 
 def start_weights(module: nn.Module, maps: nn.Module) -> None:
@@ -397,14 +397,11 @@ def start_weights(module: nn.Module, maps: nn.Module) -> None:
 
     ``maps`` makes the maps; its convolutions may start mirrored.
     """
-    start = module.config.start
-    if start not in STARTS:
-        raise ValueError(f"start must be one of {STARTS}, got {start!r}")
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
-    if start == "mirrored":
+    if module.config.start == "mirrored":
         mirror(maps)
 
 
@@ -418,8 +415,6 @@ def map_network(config: SeqMtConfig) -> nn.Sequential:
             config.levels,
             config.last_channels,
         )
-    if config.trunk != "stack":
-        raise ValueError(f"trunk must be 'stack' or 'rcn', got {config.trunk!r}")
     hidden = (config.channels,) * (len(config.kernels) - 2)
     hidden += (config.last_channels or config.channels,)
     return conv_stack(
@@ -437,34 +432,113 @@ def class_heads(config: SeqMtConfig, inputs: int) -> nn.ModuleDict:
     )
 
 
-class SeqMt(nn.Module):
-    """Seq-MT. ``beta``, ``weights``, ``class_pulls`` and ``elt_acts`` can be turned in
-    training."""
+class LandmarkLearner(Method):
+    """What Seq-MT shares with the networks it is compared with: how it is trained.
+
+    ``labelled`` says which images of a batch keep their landmarks.
+    """
+
+    Config = SeqMtConfig
+    learns_landmarks = True
 
     def __init__(self, config: SeqMtConfig):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
+        self.weights = loss_weights(config)
+        self.elt_acts = True
+        self.class_pulls = True  # False: the class branch learns, the maps do not
+
+    def convolutions(self) -> nn.Sequential:
+        """The layers that ``start`` rescales."""
+        raise NotImplementedError
+
+    def calibrate(self, images: Tensor) -> None:
+        """Unit variance in every layer for these images, where ``contrast`` asks for
+        it."""
+        if self.config.contrast:
+            unit_variance(self.convolutions(), images)
+
+    def fit_options(self, steps: int) -> FitOptions:
+        """Adam; the rate rises, and falls along a cosine."""
+        c = self.config
+        schedules = {
+            "cosine": cosine(steps, c.warm_up),
+            "falling": constant_then_decay(steps),
+            "constant": constant,
+        }
+        schedule = schedules[c.schedule]
+        return FitOptions(
+            batch_size=c.batch_size, lr=c.lr, betas=c.betas, schedule=schedule
+        )
+
+    def at(self, progress: float) -> None:
+        """Which terms act by now, by ``elt_delay`` and ``class_delay``.
+
+        Without a landmark term all act at once: nothing could end the waiting.
+        """
+        c = self.config
+        progress = progress if c.weight_landmark else 1.0
+        self.elt_acts = progress >= c.elt_delay
+        self.class_pulls = progress >= c.class_delay
+
+    def pools(self, images: Tensor, labelled: Tensor) -> Pool:
+        """Where a loss uses images without landmarks, as many of them as with
+        landmarks are in every batch, on top."""
+        c = self.config
+        used = bool(c.weight_equivariance or c.weight_class)
+        if used and labelled.any() and not labelled.all():
+            return images[labelled], images[~labelled]
+        return images[labelled] if labelled.any() else images
+
+    def augment(self, batch: Batch) -> Batch:
+        """Images and landmarks turned, moved and zoomed, by ``config.augment``."""
+        c = self.config
+        if not c.augment:
+            return batch
+        warp = seqmt_affine(len(batch["index"]), c.augment)
+        return augment(batch, warp, "border", hide=not c.guess_hidden)
+
+    @classmethod
+    def suited(cls, config: SeqMtConfig, batch: Batch) -> SeqMtConfig:
+        """With the landmarks of the data."""
+        if "landmarks" not in batch:
+            raise ValueError(f"no landmarks, which {cls.name} learns from")
+        missing = [label for label in config.heads if label not in batch]
+        if missing and config.weight_class:
+            raise ValueError(
+                f"no {', '.join(missing)}, which this preset learns from; choose a "
+                "preset without classes (w300, rcn_plus) or add --set weight_class=0 "
+                "--set classes=0"
+            )
+        return replace(config, landmarks=batch["landmarks"].shape[1])
+
+
+class SeqMt(LandmarkLearner):
+    """Seq-MT. ``beta``, ``weights`` and ``factors`` can be turned in training."""
+
+    name = "seqmt"
+
+    def __init__(self, config: SeqMtConfig):
+        super().__init__(config)
         self.maps = map_network(config)
         self.heads = class_heads(config, inputs=2 * config.landmarks)
         start_weights(self, self.maps)
         if config.start == "comparing":
-            with torch.no_grad():
-                self.maps[-1].weight.abs_()
-                for head in self.heads.values():
-                    weight = head[0].weight.view(-1, config.landmarks, 2)
-                    weight -= weight.mean(dim=1, keepdim=True)
+            self._compare()
         self.beta = config.beta
         self.gain = config.contrast / config.beta if config.contrast else 1.0
-        self.weights = loss_weights(config)
-        self.class_pulls = True  # False: the class branch learns, the maps do not
-        self.elt_acts = True
-        # Transformations are drawn on the CPU, so a seed means the same on any device.
-        self.generator = torch.Generator().manual_seed(0)
 
-    def calibrate(self, images: Tensor) -> None:
-        """Rescale the random start to these images, where ``contrast`` asks for it."""
-        if self.config.contrast:
-            unit_variance(self.maps, images)
+    @torch.no_grad()
+    def _compare(self) -> None:
+        """Maps that are bright where something is, and a classifier that sees only
+        differences between landmarks."""
+        self.maps[-1].weight.abs_()
+        for head in self.heads.values():
+            weight = head[0].weight.view(-1, self.config.landmarks, 2)
+            weight -= weight.mean(dim=1, keepdim=True)
+
+    def convolutions(self) -> nn.Sequential:
+        """Of the maps."""
+        return self.maps
 
     def scores(self, images: Tensor) -> Tensor:
         """Maps before the softmax, ``M(I)`` in eq. 1: ``(B, K, H, W)``."""
@@ -504,13 +578,13 @@ class SeqMt(nn.Module):
         image = batch["image"]
         points = self.landmarks(image)  # (B, K, 2)
         terms = {"landmark": landmark_loss(points, batch, self.config.size)}
-        if self.weights["equivariance"] and self.elt_acts:
+        if self.weight("equivariance") and self.elt_acts:
             terms["equivariance"] = self._equivariance(
                 image, points, elt_mask(batch, self.config.elt_images)
             )
         seen = points if self.class_pulls else points.detach()
-        logits = self.logits(seen) if self.weights["class"] else {}
-        return weighted(self, terms, logits, batch)
+        logits = self.logits(seen) if self.weight("class") else {}
+        return with_class_term(self, terms, logits, batch)
 
     def _equivariance(self, image: Tensor, points: Tensor, on: Tensor) -> Tensor:
         count = int(on.sum())
@@ -520,10 +594,3 @@ class SeqMt(nn.Module):
         again = self.landmarks(warp.image(image[on]))
         loss = equivariance_loss(self.move(points[on], warp), again, self.config.size)
         return loss * (count / len(points))  # eq. 4 divides by all N images
-
-
-PRESETS = tuple(
-    name
-    for name, member in vars(SeqMtConfig).items()
-    if isinstance(member, classmethod) and name != "preset"
-)

@@ -20,25 +20,26 @@ from torch import Tensor, nn
 
 from lmlib.geometry import to_pixels
 from lmlib.heatmaps import hard_argmax
-from lmlib.layers import check_images, mlp, unit_variance
+from lmlib.layers import check_images, mlp
 from lmlib.methods.seqmt import (
+    LandmarkLearner,
     SeqMtConfig,
     class_heads,
     landmark_loss,
-    loss_weights,
     map_network,
     start_weights,
-    weighted,
+    with_class_term,
 )
 from lmlib.samples import Batch
 
 
-class CommMt(nn.Module):
+class CommMt(LandmarkLearner):
     """The common multi-tasking network (figure 6): pooling, then shared FC layers."""
 
+    name = "comm-mt"
+
     def __init__(self, config: SeqMtConfig):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         c, k = config.channels, config.kernels[0]
 
         def conv(inputs: int) -> list[nn.Module]:
@@ -61,12 +62,10 @@ class CommMt(nn.Module):
             {n: nn.Linear(config.hidden[-1], c) for n, c in config.heads.items()}
         )
         start_weights(self, self.features)
-        self.weights = loss_weights(config)
 
-    def calibrate(self, images: Tensor) -> None:
-        """The same start as Seq-MT's: every convolution with unit variance."""
-        if self.config.contrast:
-            unit_variance(self.features, images)
+    def convolutions(self) -> nn.Sequential:
+        """Of the features."""
+        return self.features
 
     def _shared(self, images: Tensor) -> Tensor:
         images = check_images(images, self.config.image_channels)
@@ -91,10 +90,10 @@ class CommMt(nn.Module):
         points = self._points(shared)
         terms = {"landmark": landmark_loss(points, batch, self.config.size)}
         logits = {name: head(shared) for name, head in self.heads.items()}
-        return weighted(self, terms, logits, batch)
+        return with_class_term(self, terms, logits, batch)
 
 
-class HeatmapMt(nn.Module):
+class HeatmapMt(LandmarkLearner):
     """Heatmap multi-tasking (figure 8): a softmax over pixels for each landmark.
 
     Its answer is the best *pixel*: however good the maps, up to half a pixel off. And
@@ -105,9 +104,10 @@ class HeatmapMt(nn.Module):
     deviation 1; the paper has none.
     """
 
+    name = "heatmap-mt"
+
     def __init__(self, config: SeqMtConfig):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.maps = map_network(config)
         c, side = config.channels, config.size // 4
         self.pooled = nn.Sequential(
@@ -123,12 +123,10 @@ class HeatmapMt(nn.Module):
         self.heads = class_heads(config, inputs=c * side * side)
         start_weights(self, self.maps)
         self.gain = config.contrast or 1.0  # its softmax has no beta
-        self.weights = loss_weights(config)
 
-    def calibrate(self, images: Tensor) -> None:
-        """The same start as Seq-MT's."""
-        if self.config.contrast:
-            unit_variance(self.maps, images)
+    def convolutions(self) -> nn.Sequential:
+        """Of the maps."""
+        return self.maps
 
     def scores(self, images: Tensor) -> Tensor:
         """Maps before the softmax: ``(B, K, H, W)``."""
@@ -153,8 +151,8 @@ class HeatmapMt(nn.Module):
         """Weighted terms: cross-entropy against the true pixel, and the class."""
         scores = self.scores(batch["image"])
         terms = {"landmark": pixel_loss(scores, batch)}
-        logits = self._logits(scores) if self.weights["class"] else {}
-        return weighted(self, terms, logits, batch)
+        logits = self._logits(scores) if self.weight("class") else {}
+        return with_class_term(self, terms, logits, batch)
 
 
 def pixel_loss(scores: Tensor, batch: Batch) -> Tensor:

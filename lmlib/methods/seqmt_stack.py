@@ -16,6 +16,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from lmlib.fftconv import LargeKernelConv2d
 from lmlib.heatmaps import soft_argmax
 from lmlib.methods.seqmt import (
+    LandmarkLearner,
     SeqMt,
     class_loss,
     elt_mask,
@@ -26,7 +27,7 @@ from lmlib.samples import Batch
 from lmlib.warps import seqmt_affine
 
 
-class SeqMtStack(nn.Module):
+class SeqMtStack(LandmarkLearner):
     """M networks; ``losses`` takes M batches of B images, one after the other.
 
     ``fit(stack, data, (pool, ...), batch_size=M * B)`` with one pool of images for each
@@ -34,9 +35,11 @@ class SeqMtStack(nn.Module):
     not in their layers: ValueError otherwise.
     """
 
+    name = "seqmt-stack"
+
     def __init__(self, methods: list[SeqMt]):
-        super().__init__()
         first = methods[0]
+        super().__init__(first.config)
         shapes = [[p.shape for p in method.parameters()] for method in methods]
         if any(shape != shapes[0] for shape in shapes):
             raise ValueError("only networks with the same layers can be stacked")
@@ -44,7 +47,7 @@ class SeqMtStack(nn.Module):
             values = {getattr(method.config, name) for method in methods}
             if len(values) > 1:
                 raise ValueError(f"the networks to stack differ in {name}: {values}")
-        self.config, self.count = first.config, len(methods)
+        self.count = len(methods)
         stacked, _ = stack_module_state(methods)
         # A parameter's name must not hold a dot.
         self.stacked = nn.ParameterDict(
@@ -60,8 +63,6 @@ class SeqMtStack(nn.Module):
             self.register_buffer(f"weight_{name}", torch.tensor(values), False)
         betas = torch.tensor([method.beta * method.gain for method in methods])
         self.register_buffer("betas", betas, False)
-        self.class_pulls = self.elt_acts = True  # as in SeqMt
-        self.generator = torch.Generator().manual_seed(0)
 
     def _each(self, part: str, x: Tensor):
         """Apply every network's layers ``part`` to its own x ``(M, ...)``."""

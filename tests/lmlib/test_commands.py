@@ -18,7 +18,6 @@ from lmcourse.experiments.cells import shipped
 from lmlib import cli, landmarker, recipes, texts
 from lmlib import predict as prediction
 from lmlib.checkpoints import load_checkpoint, read_metadata, save_checkpoint
-from lmlib.config import Settings, configure
 from lmlib.datasets import open_data
 from lmlib.datasets.images import Images, folder, with_channels
 from lmlib.evaluation import nme
@@ -32,6 +31,8 @@ from lmlib.predict import (
     overlay_name,
     predict,
 )
+from lmlib.recipes import Settings
+from lmlib.registry import configure
 from lmlib.texts import read_range
 
 DVE = ["channels=4", "widths=(4, 4, 4, 4, 8)", "frame=32", "size=24", "batch_size=4"]

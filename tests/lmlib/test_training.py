@@ -14,7 +14,8 @@ import torch
 from lmlib.checkpoints import load_checkpoint, read_metadata, save_checkpoint
 from lmlib.machine import best_device
 from lmlib.methods.seqmt import SeqMt, SeqMtConfig
-from lmlib.training import TrainingError, constant_then_decay, fit
+from lmlib.schedules import constant_then_decay
+from lmlib.training import TrainingError, fit
 from lmscenes import Shapes
 
 CONFIG = SeqMtConfig(
