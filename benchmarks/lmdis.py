@@ -22,7 +22,7 @@ def plain_losses(method: Lmdis, batch: dict) -> dict:
     images = method._jitter(batch["image"])
     zoom = c.canvas / c.size
     canvas = torch.stack([_plain_canvas(image, c) for image in images])
-    warp = method._warp(canvas)
+    warp = method.warp(canvas)
     warped = warp.image(canvas, padding="border")
     scores = c.sharpness * method.detector(torch.cat([canvas, warped]))
     maps = scores.exp() / scores.exp().sum(dim=1, keepdim=True)

@@ -97,7 +97,9 @@ def _reproduce(arguments) -> int:
     if arguments.stack > 1:
         if together is None:
             raise ValueError(f"the networks of {arguments.table} cannot be stacked")
-        together(missing_runs(runs), arguments.stack)
+        ready = together(missing_runs(runs), arguments.stack)
+        trained = {run.name: run for run in ready}
+        runs = [trained.get(run.name, run) for run in runs]
     rows = run_missing(runs)
     for row in rows:
         where = f"{row.experiment}/{row.setting} seed {row.seed}"

@@ -158,7 +158,7 @@ def predict(
         check_writable(overlay / "x.jpg")
     if not isinstance(crop, LargestFace):
         frame((1, 1), crop)  # ValueError for a crop there is not
-    device, side = found.device, found.config.frame
+    device, side = next(found.method.parameters()).device, found.config.frame
     channels = found.config.image_channels
     skipped = []
     temporary = out.with_name(f".lmlib-{os.getpid()}.tmp")

@@ -21,7 +21,7 @@ BASELINES: dict[str, type[Method]] = {
 def method_named(name: str) -> type[Method]:
     """A method or baseline; ValueError for a name that none has."""
     known = METHODS | BASELINES
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise ValueError(f"unknown method {name!r}; there are {', '.join(known)}")
     return known[name]
 

@@ -39,7 +39,7 @@ def read_ends(text: str) -> Ends:
     first, colon, last = text.partition(":")
     ends = tuple(int(end) if end.isdecimal() else None for end in (first, last))
     if not colon or any(map(_differ, (first, last), ends)):
-        raise ValueError(f"expected image numbers A:B, got {text!r}")
+        raise ValueError(f"expected image numbers A:B, 0 <= A < B, got {text!r}")
     return ends
 
 
@@ -62,7 +62,7 @@ def as_range(ends: Ends | None, count: int) -> range:
     if not 0 <= start < stop <= count:
         raise ValueError(
             f"expected image numbers A:B with 0 <= A < B <= {count}, got "
-            f"{'' if first is None else first}:{'' if last is None else last}"
+            f"'{'' if first is None else first}:{'' if last is None else last}'"
         )
     return range(start, stop)
 

@@ -64,7 +64,7 @@ def fit(
         checkpoint: a ``.safetensors`` path. Written atomically every ``save_every``
             steps and at the end; if it exists, training resumes from it.
         about: what else makes this run what it is. A checkpoint of another run is
-            refused: other ``about``, seed, steps, images a step or configuration.
+            refused: other ``about``, seed, images a step or configuration.
         log_every: steps between rows of the history.
         changes: of the method's ``FitOptions``, such as ``lr=1e-4``.
 
@@ -83,7 +83,7 @@ def fit(
     optimizer = torch.optim.Adam(
         method.parameters(), options.lr, options.betas, amsgrad=options.amsgrad
     )
-    run = {"seed": seed, "steps": steps, "batch": options.batch_size, "about": about}
+    run = {"seed": seed, "batch": options.batch_size, "about": about}
     first, history = resume_run(checkpoint, method, optimizer, run)
     losses, arithmetic = _losses(method, world, device), autocast(device)
     prefetch = getattr(data, "prefetch", lambda indices: None)

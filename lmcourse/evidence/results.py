@@ -278,13 +278,13 @@ class Table:
     """A table or figure of a paper as a list of runs, made when asked for.
 
     ``together(runs, count)``, where there is one, trains the networks of runs at once,
-    up to ``count`` of them, so that the runs have only to measure.
+    up to ``count`` of them, and returns the runs with only the measuring left.
     """
 
     name: str
     description: str
     runs: Callable[[], list[Run]]
-    together: Callable[[list[Run], int], None] | None = None
+    together: Callable[[list[Run], int], list[Run]] | None = None
 
 
 def missing_runs(runs: list[Run], folder: Path | None = None) -> list[Run]:

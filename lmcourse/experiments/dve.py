@@ -29,18 +29,37 @@ from lmcourse.experiments import cells
 from lmcourse.experiments.cells import kept_file as kept_file  # for the notebooks
 from lmcourse.experiments.cells import load_cell as load_cell
 from lmcourse.experiments.dve_images import (
-    LABELLED,
-    animal_scene,
-    arm,
+    LABELLED as LABELLED,
+)
+from lmcourse.experiments.dve_images import (
+    MATCHED as MATCHED,
+)
+from lmcourse.experiments.dve_images import (
+    animal_scene as animal_scene,
+)
+from lmcourse.experiments.dve_images import (
+    arm as arm,
+)
+from lmcourse.experiments.dve_images import (
     arm_images,
     arm_pairs,
     celeba_images,
     face_images,
-    face_set,
     mixed_images,
     mtfl_faces,
-    share,
     turned_images,
+)
+from lmcourse.experiments.dve_images import (
+    drawn_faces as drawn_faces,
+)
+from lmcourse.experiments.dve_images import (
+    face_scene as face_scene,
+)
+from lmcourse.experiments.dve_images import (
+    face_set as face_set,
+)
+from lmcourse.experiments.dve_images import (
+    share as share,
 )
 from lmlib.evaluation import LandmarkRegression, nme
 from lmlib.geometry import Affine, pixel_grid

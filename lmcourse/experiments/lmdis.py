@@ -37,17 +37,24 @@ from sklearn.linear_model import LogisticRegression
 
 from lmcourse.budget import budget, current_budget
 from lmcourse.experiments import cells
-from lmcourse.experiments.cells import few, in_chunks
+from lmcourse.experiments.cells import few
+from lmcourse.experiments.cells import in_chunks as in_chunks
 from lmcourse.experiments.cells import kept_file as kept_file  # for the notebooks
 from lmcourse.experiments.cells import load_cell as load_cell
 from lmcourse.experiments.lmdis_images import (
     animal_images,
     car_images,
-    digit_images,
-    face_images,
     mnist_images,
     photographs,
-    walker_images,
+)
+from lmcourse.experiments.lmdis_images import (
+    digit_images as digit_images,
+)
+from lmcourse.experiments.lmdis_images import (
+    face_images as face_images,
+)
+from lmcourse.experiments.lmdis_images import (
+    walker_images as walker_images,
 )
 from lmlib.evaluation import FlipInvariantRegression, LandmarkRegression, nme
 from lmlib.geometry import Warp

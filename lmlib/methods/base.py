@@ -157,7 +157,7 @@ class Method(nn.Module):
 
     def weight(self, name: str) -> float:
         """What a term is multiplied by now; one of weight zero need not be computed."""
-        return self.weights[name] * self.factors.get(name, 1.0)
+        return self.weights.get(name, 0.0) * self.factors.get(name, 1.0)
 
     def weighted(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
         """Terms times their weights; those of weight zero are left out."""

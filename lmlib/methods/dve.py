@@ -87,6 +87,8 @@ class DveConfig(Config):
 
     def __post_init__(self):
         super().__post_init__()
+        if not 1 <= self.depth <= 8:
+            raise ValueError(f"depth must be 1 to 8, got {self.depth}")
         if self.size > self.frame:
             raise ValueError(
                 f"size must be at most frame, got {self.size} and {self.frame}"

@@ -98,6 +98,8 @@ class SeqMtConfig(Config):
 
     def __post_init__(self):
         super().__post_init__()
+        if not 1 <= self.levels <= 8:
+            raise ValueError(f"levels must be 1 to 8, got {self.levels}")
         if self.trunk == "stack" and len(self.kernels) < 2:
             raise ValueError(
                 f"kernels: a stack has two or more convolutions, got {self.kernels}"

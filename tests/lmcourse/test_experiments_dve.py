@@ -17,8 +17,6 @@ from lmcourse.experiments.dve import (
     match_errors,
     measure_faces,
     mildly_warped,
-    run_cell,
-    runs,
     virtual_points,
     warped,
 )
@@ -52,7 +50,7 @@ def test_every_setting_has_its_configuration(name):
         )
         assert config.network == cell.network
         assert (config.pairs == "identity") == (cell.change == "still")
-    assert len({run.name for run in runs(problem)}) == sum(problem.settings.values())
+    assert len({run.name for run in problem.runs()}) == sum(problem.settings.values())
 
 
 def test_printed_tables_name_settings_that_exist_or_are_other_lengths():
@@ -63,7 +61,7 @@ def test_printed_tables_name_settings_that_exist_or_are_other_lengths():
                 cell = Cell.read(setting)
                 metric = table.metric.format(row=row, column=column)
                 problem = PROBLEMS[table.experiment]
-                assert metric in problem.metrics(cell), (name, setting)
+                assert metric in problem.answers(cell), (name, setting)
 
 
 @pytest.fixture(scope="module")
@@ -158,9 +156,9 @@ def test_a_cell_of_each_table_runs(name, setting, tmp_path, monkeypatch):
     (tmp_path / "data" / "cache").mkdir(parents=True)
     monkeypatch.setenv("LMLIB_ROOT", str(tmp_path))
     problem = PROBLEMS[name]
-    row = run_cell(problem, setting, 0)
+    row = problem.run(setting, 0)
     assert row["steps"] == (0 if setting.endswith("before") else 2)
-    assert set(row) - {"steps", "extra"} == set(problem.metrics(Cell.read(setting)))
+    assert set(row) - {"steps", "extra"} == set(problem.metrics(setting))
     assert not (tmp_path / "data" / "checkpoints").exists()  # quick runs keep nothing
 
 
@@ -171,7 +169,7 @@ def test_shuffled_correspondence_and_other_category_change_the_training(
     monkeypatch.setenv("LMLIB_ROOT", str(tmp_path))
     problem, weights = PROBLEMS["dve-faces"], []
     for setting in ("C3+DVE", "C3+DVE,other", "C3+DVE,shuffled", "C3"):
-        method, _ = experiment.train_cell(problem, setting, 0)
+        method, _ = problem.train(setting, 0)
         weights.append(next(method.parameters()).detach().flatten())
     for i, a in enumerate(weights):
         for b in weights[:i]:
@@ -189,21 +187,22 @@ def test_shipped_networks_load_under_any_budget(budget, monkeypatch):
 
 def test_fine_tuning_starts_from_the_network_that_ships(monkeypatch):
     """Of the same budget, seed and steps it is not trained again; of others it is."""
-    problem = experiment.PROBLEMS["dve-faces"]
+    problem = PROBLEMS["dve-faces"]
     trainings = []
 
     def train(problem, setting, seed):
         trainings.append((setting, seed))
         return experiment.load_cell(problem.name, setting), {}
 
-    monkeypatch.setattr(experiment, "train_cell", train)
+    monkeypatch.setattr(experiment.Problem, "train", train)
     monkeypatch.setenv("LMLIB_BUDGET", "class")
-    weights = experiment.trained(problem, "C64+DVE", 0)
+    weights = problem.weights("C64+DVE", 0)
     assert not trainings
     shipped = experiment.load_cell("dve-faces", "C64+DVE").state_dict()
-    assert all(torch.equal(weights[name], shipped[name]) for name in shipped)
-    experiment.trained(problem, "C64+DVE", 1)
-    experiment.trained(replace(problem, steps=problem.steps + 1), "C64+DVE", 0)
+    assert shipped.keys() - weights.keys() == {"centres"}
+    assert all(torch.equal(weights[name], shipped[name]) for name in weights)
+    problem.weights("C64+DVE", 1)
+    replace(problem, steps=problem.steps + 1).weights("C64+DVE", 0)
     monkeypatch.setenv("LMLIB_BUDGET", "quick")
-    experiment.trained(problem, "C64+DVE", 0)
+    problem.weights("C64+DVE", 0)
     assert trainings == [("C64+DVE", 1), ("C64+DVE", 0), ("C64+DVE", 0)]

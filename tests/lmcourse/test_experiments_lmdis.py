@@ -9,7 +9,7 @@ import torch
 from lmcourse.evidence.paper import paper_tables
 from lmcourse.experiments import TABLES, lmdis_uses
 from lmcourse.experiments import lmdis as experiment
-from lmcourse.experiments.lmdis import PROBLEMS, Cell, run_cell, runs
+from lmcourse.experiments.lmdis import PROBLEMS, Cell
 from lmlib.methods.lmdis import Lmdis
 from lmlib.samples import Stored
 
@@ -42,7 +42,7 @@ def test_every_setting_has_its_configuration(name):
         assert (
             problem.config(Cell.read(setting)).landmarks == Cell.read(setting).landmarks
         )
-    assert len({run.name for run in runs(problem)}) == sum(problem.settings.values())
+    assert len({run.name for run in problem.runs()}) == sum(problem.settings.values())
     kept = experiment.KEPT[name]
     assert set(kept) <= set(problem.settings)
 
@@ -61,7 +61,7 @@ def test_changes_change_what_they_say():
     unstaged = Lmdis(problem.config(Cell.read("K10,unstaged")))
     staged = Lmdis(usual)
     for method in (unstaged, staged):
-        method.advance(0.0)
+        method.at(0.0)
     ratio = unstaged.weights["reconstruction"] / staged.weights["reconstruction"]
     assert ratio == pytest.approx(50)
     walkers = PROBLEMS["lmdis-walkers"]
@@ -86,10 +86,9 @@ def test_printed_tables_name_settings_that_can_be_run():
                     continue
                 if "grid" in setting:
                     continue
-                cell = Cell.read(setting)
                 problem = PROBLEMS[table.experiment]
                 metric = table.metric.format(row=row, column=column)
-                assert metric in experiment.metrics(problem, cell), (name, setting)
+                assert metric in problem.metrics(setting), (name, setting)
 
 
 @pytest.mark.parametrize(
@@ -182,9 +181,9 @@ def test_regression_errors_are_small_for_points_that_tell_and_large_for_noise():
     ],
 )
 def test_a_cell_of_each_table_runs(name, setting, folder):
-    row = run_cell(PROBLEMS[name], setting, 0)
+    row = PROBLEMS[name].run(setting, 0)
     assert row["steps"] == 2
-    names = experiment.metrics(PROBLEMS[name], Cell.read(setting))
+    names = PROBLEMS[name].metrics(setting)
     assert set(row) - {"steps", "extra"} == set(names)
     assert all(math.isfinite(row[name]) for name in names)
     assert not (folder / "data" / "checkpoints").exists()  # quick runs keep nothing
@@ -193,7 +192,7 @@ def test_a_cell_of_each_table_runs(name, setting, folder):
 def test_each_control_changes_the_training(folder):
     weights = []
     for setting in ("K10", "K10,twin", "K10,wrong-warp", "K10,no-equivariance"):
-        method, _ = experiment.train_cell(PROBLEMS["lmdis-faces"], setting, 0)
+        method, _ = PROBLEMS["lmdis-faces"].train(setting, 0)
         weights.append(next(method.parameters()).detach().flatten())
     for i, a in enumerate(weights):
         for b in weights[:i]:
@@ -201,12 +200,12 @@ def test_each_control_changes_the_training(folder):
 
 
 def test_a_wrong_warp_shows_another_images_warp(folder):
-    method, _ = experiment.train_cell(PROBLEMS["lmdis-faces"], "K10,wrong-warp", 0)
+    method, _ = PROBLEMS["lmdis-faces"].train("K10,wrong-warp", 0)
     canvas = method.pad(experiment.face_images(40, range(3)).all["image"])
     method.generator.manual_seed(1)
-    wrong = method._warp(canvas)
+    wrong = method.warp(canvas)
     method.generator.manual_seed(1)
-    right = Lmdis._warp(method, canvas)
+    right = Lmdis.warp(method, canvas)
     xy = torch.rand(3, 4, 2)
     torch.testing.assert_close(wrong.backward(xy), right.backward(xy))
     shown = wrong.image(canvas, padding="border")

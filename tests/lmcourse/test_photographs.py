@@ -84,4 +84,4 @@ def test_without_the_files_a_run_says_where_it_looked(
         module_cache.cache_clear()
     setting = next(iter(problem.settings))
     with pytest.raises(FileNotFoundError, match="nowhere.*LMLIB_DATA"):
-        module.run_cell(problem, setting, 0)
+        problem.run(setting, 0)

@@ -145,7 +145,7 @@ CASES = {
     ),
     "unknown start": (
         lambda: SeqMt(SeqMtConfig(**{**vars(CONFIG), "start": "warm"})),
-        r"start must be one of \('plain', 'comparing', 'mirrored'\), got 'warm'",
+        r"start must be one of 'plain', 'comparing', 'mirrored', got 'warm'",
     ),
     "negative sigma": (
         lambda: heatmaps.gaussian_maps(torch.zeros(1, 1, 2), (8, 8), -1),
@@ -193,7 +193,7 @@ def other_depth(path):
         (truncated, "truncated or not a safetensors file"),
         (empty, "truncated or not a safetensors file"),
         (pickled, "truncated or not a safetensors file"),
-        (foreign, "not a checkpoint of lmlib"),
+        (foreign, "not a checkpoint of this lmlib"),
         (other_network, r"another network .*SeqMt with SeqMtConfig"),
         (other_depth, r"another network .*tensors differ"),
     ],
@@ -234,7 +234,7 @@ def test_resuming_weights_only_or_another_seed_is_refused(tmp_path):
         train(checkpoint=path)
     run = tmp_path / "run.safetensors"
     train(checkpoint=run, seed=1)
-    with pytest.raises(ValueError, match="a run with seed 1, not 2"):
+    with pytest.raises(ValueError, match="run.seed 1, not 2"):
         train(checkpoint=run, seed=2)
 
 

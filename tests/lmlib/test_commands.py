@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,19 @@ from torch import nn
 from lmcourse.experiments.cells import shipped
 from lmlib import cli, landmarker, recipes, texts
 from lmlib import predict as prediction
-from lmlib.checkpoints import load_checkpoint, read_metadata, save_checkpoint
+from lmlib.checkpoints import (
+    load_checkpoint,
+    read,
+    read_metadata,
+    save_checkpoint,
+    write,
+)
 from lmlib.datasets import open_data
 from lmlib.datasets.images import Images, folder, with_channels
 from lmlib.evaluation import nme
 from lmlib.landmarker import load
 from lmlib.methods.dve import Dve, DveConfig
+from lmlib.methods.lmdis import Lmdis
 from lmlib.predict import (
     LargestFace,
     crop_of,
@@ -32,8 +40,8 @@ from lmlib.predict import (
     predict,
 )
 from lmlib.recipes import Settings
-from lmlib.registry import configure
-from lmlib.texts import read_range
+from lmlib.registry import configure, read_settings
+from lmlib.texts import as_range, read_ends
 
 DVE = ["channels=4", "widths=(4, 4, 4, 4, 8)", "frame=32", "size=24", "batch_size=4"]
 SEQMT = ["size=32", "channels=4", "last_channels=8", "levels=1", "batch_size=4"]
@@ -102,20 +110,20 @@ def test_the_file_says_how_it_was_made(trained, faces):
 
 
 def test_dve_is_trained_as_configured_and_keeps_its_virtual_points(trained, faces):
-    found, _ = load(trained)
+    found = load(trained)
     assert found.config.widths == (4, 4, 4, 4, 8)
     assert (found.config.lr, found.config.decay) == (1e-3, (0.75,))
     torch.manual_seed(0)
     fresh = Dve(found.config).network[0].weight
     assert not torch.equal(fresh, found.method.network[0].weight)
-    torch.testing.assert_close(found.centres.norm(dim=1), torch.ones(50))
+    torch.testing.assert_close(found.method.centres.norm(dim=1), torch.ones(50))
     image = folder(faces, size=32).batch(range(4))["image"]
     points = found.landmarks(image)
     assert points.shape == (4, 50, 2)
     assert points.abs().max() <= 24 / 32  # the network sees the middle alone
     vectors = found.method.descriptors(image[..., 4:28, 4:28])
     vectors = nn.functional.normalize(vectors, dim=1).flatten(2)
-    maps = torch.softmax(100 * found.centres @ vectors, -1)
+    maps = torch.softmax(100 * found.method.centres @ vectors, -1)
     line = (2 * torch.arange(12) + 1) / 12 - 1
     x = (maps.unflatten(2, (12, 12)).sum(2) * line).sum(-1) * 24 / 32
     torch.testing.assert_close(points[..., 0], x, atol=1e-5, rtol=0)
@@ -126,8 +134,8 @@ def test_seqmt_learns_the_landmarks_of_the_data(tmp_path, capsys, monkeypatch):
     plain = recipes.fit
 
     def watched(method, data, indices, steps, **options):
-        batch = options["prepare"](data.batch(torch.cat(indices)))
-        seen.append((indices, options, batch))
+        batch = method.augment(options["prepare"](data.batch(torch.cat(indices))))
+        seen.append((method, indices, batch))
         return plain(method, data, indices, steps, **options)
 
     monkeypatch.setattr(recipes, "fit", watched)
@@ -137,17 +145,18 @@ def test_seqmt_learns_the_landmarks_of_the_data(tmp_path, capsys, monkeypatch):
     assert run("train", "seqmt", "--data", "scene:faces", *words) == 0
     printed = capsys.readouterr().out
     made = read_metadata(out)
-    ((few, rest), options, batch) = seen[0]
+    (method, (few, rest), batch) = seen[0]
     assert (len(few), len(rest), len(made["held"])) == (5, 15, 4)
     everyone = [*few.tolist(), *rest.tolist(), *made["held"]]
     assert sorted(everyone) == [*range(10, 34)]
-    assert options["batch_size"] == 8 and options["betas"] == (0.9, 0.99)
+    assert method.fit_options(2).batch_size == 4  # of each pool
+    assert method.fit_options(2).betas == (0.9, 0.99)
     assert batch["labelled"].tolist() == [True] * 5 + [False] * 15
     plainly = open_data("scene:faces", "train", 32).batch(few)["landmarks"]
     assert not torch.allclose(batch["landmarks"][:5], plainly)  # augmented
     assert f"error on 4 images held back: {made['held_error']:.2f} %" in printed
 
-    found, _ = load(out)
+    found = load(out)
     assert found.config.landmarks == 68
     held = open_data("scene:faces", "train", 32).batch(torch.tensor(made["held"]))
     gray = with_channels(held["image"], 1)
@@ -177,18 +186,19 @@ def test_seqmt_learns_the_landmarks_of_the_data(tmp_path, capsys, monkeypatch):
 
 def test_lmdis_learns_from_several_sets(faces, tmp_path, monkeypatch):
     turned = []
-    plain = recipes.Lmdis.advance
+    plain = Lmdis.at
     monkeypatch.setattr(
-        recipes.Lmdis,
-        "advance",
+        Lmdis,
+        "at",
         lambda self, progress: (turned.append(progress), plain(self, progress))[0],
     )
     out = tmp_path / "lmdis.safetensors"
     words = ["--preset", "faces_class", "--out", out, "--steps", 4, *changes(LMDIS)]
     sets = ["--data", f"folder:{faces}", "--data", "scene:blocks"]
     assert run("train", "lmdis", *sets, *words, "--images", "0:20") == 0
-    assert turned == [0, 0.25, 0.5, 0.75]
-    found, made = load(out)
+    assert turned == [0, 0.25, 0.5, 0.75, 1]
+    found = load(out)
+    made = found.metadata
     assert made["n_train"] == 20
     norm = next(m for m in found.modules() if isinstance(m, nn.BatchNorm2d))
     # counted anew: 5 batches of 4, looked at twice each for warps by landmarks
@@ -205,8 +215,9 @@ def test_lmdis_learns_from_several_sets(faces, tmp_path, monkeypatch):
 
 
 def settings(faces, **options):
-    given = {"method": "dve", "preset": "smallnet_class", "data": [f"folder:{faces}"]}
-    return Settings(**{**given, "changes": DVE, "steps": 6, **options})
+    given = {"method": "dve", "preset": "smallnet_class", "steps": 6}
+    given |= {"data": (f"folder:{faces}",), "changes": read_settings("dve", DVE)}
+    return Settings(**given | options)
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_weights(
@@ -217,7 +228,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(
     plain, calls = Dve.losses, []
 
     def kill(self, batch):
-        calls.append(self.auxiliaries)
+        calls.append(self.exchanging)
         if len(calls) == 4:
             raise KeyboardInterrupt
         return plain(self, batch)
@@ -226,13 +237,15 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(
     with pytest.raises(KeyboardInterrupt):
         recipes.train(settings(faces), tmp_path / "half.safetensors", **quiet)
     assert not (tmp_path / "half.safetensors").exists()
-    with pytest.raises(ValueError, match=r"unfinished run, made with .*seed 0, not 1"):
+    with pytest.raises(
+        ValueError, match=r"unfinished run of another kind .*seed 0, not 1"
+    ):
         recipes.train(settings(faces, seed=1), tmp_path / "half.safetensors", **quiet)
     recipes.train(settings(faces), tmp_path / "half.safetensors", **quiet)
     assert len(calls) == 4 + 4  # the two steps that were saved are not done again
-    assert calls == [0, 0, 1, 1, 1, 1, 1, 1]  # the exchange begins after a third
+    assert calls == [False] * 2 + [True] * 6  # the exchange begins after a third
     whole, half = (
-        load(tmp_path / f"{name}.safetensors")[0].state_dict()
+        load(tmp_path / f"{name}.safetensors").state_dict()
         for name in ("whole", "half")
     )
     assert all(torch.equal(whole[name], half[name]) for name in whole)
@@ -257,7 +270,7 @@ def test_a_finished_file_is_not_overwritten_unasked(checkpoint, faces, capsys):
     assert run(*words, "--steps", 3) == 0
     assert "is finished, with these settings" in capsys.readouterr().out
     message = fails(capsys, *words, "--steps", 2, "--seed", 4)
-    assert "steps 3, not 2; seed 0, not 4" in message and "--force" in message
+    assert "seed 0, not 4; steps 3, not 2" in message and "--force" in message
     assert checkpoint.read_bytes() == before
     assert run(*words, "--steps", 2, "--seed", 4, "--force") == 0
     assert read_metadata(checkpoint)["steps"] == 2
@@ -269,20 +282,29 @@ def test_a_finished_file_is_not_overwritten_unasked(checkpoint, faces, capsys):
         (["train"], "required: METHOD"),
         (["train", "dvd"], "unknown method 'dvd'; there are seqmt, lmdis, dve"),
         (["--preset", "big"], "unknown preset 'big'; expected one of"),
-        (["--set", "lr"], r"--set lr: expected NAME=VALUE, NAME one of channels,"),
+        (["--set", "lr"], r"--set lr: expected NAME=VALUE, NAME one of .*channels,"),
         (["--set", "speed=3"], "--set speed=3: expected NAME=VALUE"),
-        (["--set", "lr=fast"], r"--set lr=fast: lr must be float, such as 0\.001"),
-        (["--set", "depth=2.5"], "depth must be int, such as 4"),
-        (["--set", "depth=True"], "depth must be int"),
-        (["--set", "widths=7"], r"widths must be tuple.*, such as \(4, 4"),
-        (["--set", "widths=('a',)"], "widths must be tuple"),
-        (["--set", "network=resnet"], "must be 'smallnet' or 'hourglass'"),
+        (["--set", "lr=fast"], "--set lr=fast: lr must be a number, got 'fast'"),
+        (["--set", "depth=2.5"], "depth must be a whole number, got 2.5"),
+        (["--set", "depth=True"], "depth must be a whole number, got True"),
+        (
+            ["--set", "widths=7"],
+            r"widths must be a tuple \(a whole number, \.\.\.\), got 7",
+        ),
+        (["--set", "widths=('a',)"], "widths must be a tuple"),
+        (
+            ["--set", "network=resnet"],
+            "must be one of 'smallnet', 'hourglass', got 'resnet'",
+        ),
         (["--set", "pairs=flow"], "has no pairs of images with flow"),
         (["--steps", "0"], "expected a positive number, got '0'"),
         (["--images", "5:90"], r"A:B with 0 <= A < B <= 12, got '5:90'"),
         (["--images", "a:b"], "got 'a:b'"),
         (["--crop", "0.5,0,0.5,1"], r"such as 0\.1,0,0\.9,1; got '0\.5,0,0\.5,1'"),
-        (["--labels", "5%"], "dve uses no landmarks: --labels and --val are for seqmt"),
+        (
+            ["--labels", "5%"],
+            "dve uses no landmarks: --labels and --val are for methods",
+        ),
         (["--split", "test"], "one split, 'train', not 'test'"),
         (["--data", "folder:/no/such"], "/no/such: no such folder"),
         (["--data", "faces:/a"], "no data set is called 'faces'; there are celeba"),
@@ -316,14 +338,14 @@ def test_bad_words_to_train_seqmt(tmp_path, capsys, words, message):
 
 
 def test_seqmt_wants_landmarks(faces, tmp_path, capsys):
-    words = ["--preset", "rcn_plus_class", "--out", tmp_path / "x"]
+    words = ["--preset", "rcn_plus_class", "--out", tmp_path / "x.safetensors"]
     message = fails(capsys, "train", "seqmt", "--data", f"folder:{faces}", *words)
     assert "has no landmarks, which seqmt learns from" in message
 
 
 def test_steps_by_default():
     steps = {
-        name: recipes.default_steps(configure(method, name, []), name, 32_000)
+        name: configure(method, name, {}).steps_for(32_000)
         for method, name in (
             ("lmdis", "faces_class"),
             ("dve", "smallnet_class"),
@@ -377,10 +399,14 @@ def test_a_set_of_another_size_is_refused(monkeypatch):
 
 
 def test_ranges():
+    def read_range(text, count):
+        return as_range(read_ends(text), count)
+
     assert read_range("2:5", 9) == range(2, 5)
     assert read_range(":5", 9) == range(5) and read_range("2:", 9) == range(2, 9)
+    assert as_range(None, 9) == range(9)
     for wrong in ("5", "5:5", "-1:3", "2:10", "a:4", "1:2:3"):
-        with pytest.raises(ValueError, match="0 <= A < B <= 9"):
+        with pytest.raises(ValueError, match="0 <= A < B"):
             read_range(wrong, 9)
 
 
@@ -394,7 +420,7 @@ def test_evaluate_fits_on_some_and_measures_on_others(checkpoint, capsys):
     answer = json.loads(capsys.readouterr().out)
     assert checkpoint.read_bytes() == before
     # the same by hand: points of the crop, a ridge of .1, back to the whole image
-    found, _ = load(checkpoint)
+    found = load(checkpoint)
     known = open_data("scene:faces", "train", 32).batch(range(40))
     test = open_data("scene:faces", "test", 32).batch(range(20))
     x, q = (found.discovered(b["image"]).double().flatten(1) for b in (known, test))
@@ -415,7 +441,8 @@ def test_evaluate_fits_on_some_and_measures_on_others(checkpoint, capsys):
     out = capsys.readouterr().out
     assert f"error {answer['error']:.2f} % of eye_centres on 20 images" in out
     assert "predict now gives these landmarks" in out
-    kept, made = load(checkpoint)
+    kept = load(checkpoint)
+    made = kept.metadata
     assert made["regression"]["landmarks"] == 68 and made["steps"] == 3
     torch.testing.assert_close(
         kept.landmarks(test["image"]).double(), points, atol=1e-4, rtol=0
@@ -452,15 +479,20 @@ def test_bad_words_to_evaluate(trained, capsys, words, message):
 
 
 def test_a_set_is_the_same_wherever_it_lies():
-    assert landmarker.same_set("mtfl", "mtfl:/data/MTFL")
-    assert landmarker.same_set("folder:a", "folder:a")
-    assert not landmarker.same_set("folder:a", "folder:b")
-    assert not landmarker.same_set("scene:faces", "scene:hands")
-    assert not landmarker.same_set("mtfl", "aflw")
+    assert recipes.same_set("mtfl", "mtfl:/data/MTFL")
+    assert recipes.same_set("folder:a", "folder:a")
+    assert not recipes.same_set("folder:a", "folder:b")
+    assert not recipes.same_set("scene:faces", "scene:hands")
+    assert not recipes.same_set("mtfl", "aflw")
 
 
 @pytest.mark.parametrize(
-    "name, count", [("seqmt-wild_RCN+_L_long_100", 68), ("lmdis-faces_K10", 10)]
+    "name, count",
+    [
+        ("seqmt-wild_RCN+_L_long_100", 68),
+        ("lmdis-faces_K10", 10),
+        ("dve-faces_C64+DVE", 50),
+    ],
 )
 def test_networks_of_the_course_predict_too(name, count, tmp_path, capsys):
     photo, out = tmp_path / "astronaut.png", tmp_path / "p.csv"
@@ -475,7 +507,23 @@ def test_networks_of_the_course_predict_too(name, count, tmp_path, capsys):
         )
         truth = torch.tensor([[202.0, 103], [247.0, 103], [225, 126], [225, 143]])
         assert (found - truth).norm(dim=1).max() < 10  # the eyes are 45 apart
-    assert "not of `lmlib train`" in fails(capsys, "evaluate", shipped(name))
+    assert "does not say what it was trained on: name --data" in fails(
+        capsys, "evaluate", shipped(name)
+    )
+    # a copy under the same name, without weights, is not mistaken for the shipped one
+    copy = tmp_path / f"{name}.safetensors"
+    method = load(shipped(name)).method
+    for weight in method.parameters():
+        weight.data.zero_()
+    save_checkpoint(copy, method)
+    words = ["predict", copy, photo, "--crop", "face", "--out", tmp_path / "zero.csv"]
+    assert run(*words) == 0 and rows_of(tmp_path / "zero.csv") != rows
+
+
+def test_a_network_of_the_course_is_evaluated_on_data_that_are_named(capsys):
+    words = ["--data", "scene:faces", "--test", "test:0:20", "--json"]
+    assert run("evaluate", shipped("seqmt-wild_RCN+_L_long_100"), *words) == 0
+    assert json.loads(capsys.readouterr().out)["error"] < 15  # the mean face: over 20
 
 
 def test_evaluate_wants_landmarks(trained, capsys):
@@ -485,8 +533,8 @@ def test_evaluate_wants_landmarks(trained, capsys):
 
 
 def test_checkpoints_of_other_origin(tmp_path, faces, capsys):
-    words = ["predict", shipped("dve-faces_C64+DVE"), faces, "--out", tmp_path / "p"]
-    assert "has descriptors and no landmarks" in fails(capsys, *words)
+    words = ["predict", shipped("lmdis-generation_K10"), faces, "--out", tmp_path / "p"]
+    assert "unknown method 'lmdis-generation'" in fails(capsys, *words)
     words[1] = tmp_path / "none.safetensors"
     assert "none.safetensors: no such checkpoint" in fails(capsys, *words)
     words[1].write_bytes(b"half a file")
@@ -494,13 +542,82 @@ def test_checkpoints_of_other_origin(tmp_path, faces, capsys):
 
 
 def test_a_network_of_another_configuration_is_named(checkpoint):
-    found, made = load(checkpoint)
-    other = {k: v for k, v in made.items() if k not in ("format", "kind", "changes")}
-    save_checkpoint(checkpoint, found, **other, changes=DVE[1:])
+    found = load(checkpoint)
+    other = Dve(replace(found.config, channels=5))
+    with pytest.raises(ValueError, match="made for another network"):
+        load_checkpoint(checkpoint, other)
+
+
+def rewritten(path: Path, **changes) -> Path:
+    """The file with other metadata and the same weights."""
+    tensors, made = read(path, "")
+    made = {k: v for k, v in made.items() if k != "format"}
+    return write(path, tensors, made | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "dvd"}, "unknown method 'dvd'"),
+        ({"method": None}, "unknown method None"),
+        ({"method": ["dve"]}, "unknown method"),
+        ({"config": None}, "config must be a table of values"),
+        ({"config": {"speed": 3}}, "config has unknown names speed"),
+        ({"config": {"channels": "many"}}, "channels must be a whole number"),
+        ({"config": {"depth": 10**9, "network": "hourglass"}}, "depth must be"),
+        ({"config": {}}, "made for another network"),
+    ],
+)
+def test_metadata_that_describe_no_network_are_refused(checkpoint, changes, message):
+    rewritten(checkpoint, **changes)
+    with pytest.raises(ValueError, match=message) as error:
+        load(checkpoint)
+    assert str(checkpoint) in str(error.value)
+
+
+def test_what_a_file_declares_takes_no_memory(checkpoint):
+    import resource
+
+    config = read_metadata(checkpoint)["config"] | {"channels": 10**6}
+    config["widths"] = [10**5] * 5
+    rewritten(checkpoint, config=config)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ValueError, match="made for another network"):
         load(checkpoint)
-    with pytest.raises(ValueError, match="made for another network"):
-        load_checkpoint(checkpoint, found.method)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert after - before < 200_000  # kB; the network it names has 10^11 weights
+
+
+def test_a_broken_unfinished_run_is_named_and_can_be_overridden(
+    faces, tmp_path, capsys
+):
+    out = tmp_path / "x.safetensors"
+    words = ["train", "dve", "--data", f"folder:{faces}", "--preset", "smallnet_class"]
+    words += ["--out", out, "--steps", 2, *changes(DVE)]
+    state = tmp_path / "x.run.safetensors"
+    state.write_bytes(b"")
+    message = fails(capsys, *words)
+    assert str(state) in message and "--force" in message
+    assert run(*words, "--force") == 0
+    assert out.is_file() and not state.exists()
+
+
+def test_the_name_of_an_unfinished_run_is_no_name_for_a_network(
+    faces, tmp_path, capsys
+):
+    words = ["train", "dve", "--data", f"folder:{faces}", "--preset", "smallnet_class"]
+    message = fails(capsys, *words, "--out", tmp_path / "a.run.safetensors")
+    assert "is for unfinished runs" in message
+
+
+def test_two_trainings_of_one_file_do_not_mix(faces, tmp_path, monkeypatch):
+    out = tmp_path / "x.safetensors"
+    with recipes._alone(out, True):
+        with pytest.raises(ValueError, match="another process is training it"):
+            with recipes._alone(out, True):
+                pytest.fail("two at once")
+        with recipes._alone(tmp_path / "y.safetensors", True):
+            pass
 
 
 # --- predict --------------------------------------------------------------------------
@@ -524,7 +641,7 @@ def test_predict_gives_pixels_of_the_photograph(trained, faces, tmp_path, monkey
         for k in range(50)
     ]
     assert {(r["width"], r["height"]) for r in rows} == {("32", "32")}
-    found, _ = load(trained)
+    found = load(trained)
     points = found.landmarks(folder(faces, size=32).batch(range(12))["image"])
     points = ((points + 1) * 16 - 0.5).flatten(0, 1)
     told = torch.tensor([[float(r["x"]), float(r["y"])] for r in rows])
@@ -539,7 +656,8 @@ class Brightest(nn.Module):
     def __init__(self, size=64, **config):
         super().__init__()
         self.method = nn.Linear(1, 1)
-        self.config = type("Config", (), {"size": size, **config})
+        given = {"size": size, "frame": size, "image_channels": 3}
+        self.config = type("Config", (), given | config)
 
     def landmarks(self, images):
         red = (images[:, :1] - images[:, -1:] if len(images[0]) > 1 else images).clamp(
@@ -804,7 +922,7 @@ def test_a_read_only_folder(mixed, trained, tmp_path, capsys, monkeypatch, optio
         (None, "centre"),
         ("centre", "centre"),
         ("pad", "pad"),
-        ("0,0,0.5,1", "0,0,0.5,1"),
+        ([0, 0, 0.5, 1], "0,0,0.5,1"),
         ("face", "centre"),  # a data set's own
     ],
 )

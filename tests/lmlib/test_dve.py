@@ -15,7 +15,6 @@ from lmlib.checkpoints import load_checkpoint, save_checkpoint
 from lmlib.geometry import from_pixels, pixel_grid, to_pixels
 from lmlib.layers import Hourglass, parameter_count
 from lmlib.methods.dve import (
-    PRESETS,
     Dve,
     DveConfig,
     SmallNet,
@@ -203,11 +202,11 @@ def test_wrong_shapes_are_named():
         matching_loss(x, x, torch.zeros(2, 24, 2))
     with pytest.raises(ValueError, match="smallnet"):
         Dve(DveConfig(network="vgg"))
-    with pytest.raises(ValueError, match="'warps', 'flow' or 'identity'"):
+    with pytest.raises(ValueError, match="'warps', 'flow', 'identity', got 'video'"):
         Dve(DveConfig(pairs="video"))
     with pytest.raises(ValueError, match="unknown preset 'big'"):
         DveConfig.preset("big")
-    with pytest.raises(ValueError, match="no regressor"):
+    with pytest.raises(ValueError, match="no landmarks yet"):
         Dve(DveConfig.smallnet_class()).landmarks(torch.rand(1, 3, 48, 48))
     with pytest.raises(ValueError, match="divisible by 32"):
         Hourglass(3, 4, 8)(torch.rand(1, 3, 48, 48))
@@ -450,7 +449,7 @@ def test_training_lowers_the_loss_and_resumes(tmp_path):
         load_checkpoint(tmp_path / "dve.safetensors", small(channels=3))
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", DveConfig.presets())
 def test_presets_make_networks(name):
     config = DveConfig.preset(name)
     assert config.size <= config.frame and config.size % config.stride == 0

@@ -13,7 +13,7 @@ from lmlib.checkpoints import load_checkpoint, save_checkpoint
 from lmlib.geometry import Affine, Flow, pixel_grid
 from lmlib.layers import Ladder, Rungs, parameter_count
 from lmlib.methods import lmdis
-from lmlib.methods.lmdis import PRESETS, Lmdis, LmdisConfig
+from lmlib.methods.lmdis import Lmdis, LmdisConfig
 from lmlib.samples import Stored
 from lmlib.training import fit, recompute_statistics
 from lmscenes import Faces
@@ -73,14 +73,14 @@ def test_sides_that_cannot_be_halved_are_named():
         Ladder(3, lmdis.DETECTOR, 2)(torch.rand(1, 3, 20, 16))
 
 
-@pytest.mark.parametrize("name", [*PRESETS])
+@pytest.mark.parametrize("name", LmdisConfig.presets())
 def test_every_preset_has_sizes_that_fit(name):
     config = LmdisConfig.preset(name)
     poolings = len(config.detector.down) + config.half
     assert config.canvas % 2**poolings == 0 and config.size % 2 == 0
     assert (config.canvas - config.size) % 2 == 0
-    assert len(config.raised) == len(config.raises)
-    assert len(config.decay) == len(config.decays)
+    assert all(0 < share < 1 < factor for share, factor in config.raised)
+    assert all(0 < share < 1 and factor < 1 for share, factor in config.decay)
 
 
 def test_an_unknown_preset_is_named():
@@ -216,7 +216,7 @@ def test_a_detector_of_bright_dots_has_no_equivariance_loss():
     right = method.losses(batch)["equivariance"]
     assert right < 2e-4  # (1.4 % of the edge)^2
     method.generator.manual_seed(3)
-    warp = method._warp(method.pad(batch["image"]))
+    warp = method.warp(method.pad(batch["image"]))
     away = (warp.points(points / 1.5) - points / 1.5) * 0.75
     assert (away**2).sum((-2, -1)).mean() > 10 * right
 
@@ -306,17 +306,18 @@ def test_lambda_grows_and_landmark_warps_begin_late():
     method, c = make(), SMALL
     seen = []
     for progress in (0.0, 0.59, 0.6, 0.8, 1.0):
-        method.advance(progress)
+        method.at(progress)
         factor = method.weights["reconstruction"] / c.weight_reconstruction
         seen.append((round(factor), round(method.landmark_share, 3)))
     assert seen == [(1, 0.0), (1, 0.3), (10, 0.3), (50, 0.3), (50, 0.3)]
-    method.advance(0.35)
+    method.at(0.35)
     assert method.landmark_share == pytest.approx(0.15)
 
 
 def test_the_rate_warms_up_and_falls():
     method = make()
-    rates = [method.rate(step, 1000) for step in (0, 49, 500, 800, 950)]
+    rate = method.fit_options(1000).schedule
+    rates = [rate(step) for step in (0, 49, 500, 800, 950)]
     assert rates == pytest.approx([1 / 50, 1, 1, 0.3, 0.09])
 
 
@@ -331,30 +332,6 @@ def test_either_warp_is_chosen_for_each_image():
 
 
 # --- training -------------------------------------------------------------------------
-
-
-def test_a_killed_training_resumes_to_the_same_weights(tmp_path):
-    data = Stored.of({"image": images(12)})
-
-    def train(steps, path=None):
-        method = make()
-        fit(
-            method,
-            data,
-            data.indices,
-            steps,
-            batch_size=4,
-            before=lambda step: method.advance(step / 6),
-            checkpoint=path,
-            progress=False,
-        )
-        return method.state_dict()
-
-    whole = train(6)
-    train(3, tmp_path / "run.safetensors")
-    resumed = train(6, tmp_path / "run.safetensors")
-    for name, value in whole.items():
-        assert torch.equal(value, resumed[name]), name
 
 
 def test_a_checkpoint_brings_back_the_network(tmp_path):

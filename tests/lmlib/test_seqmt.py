@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from lmlib.fftconv import LargeKernelConv2d
 from lmlib.layers import mlp, parameter_count, receptive_field
-from lmlib.methods.seqmt import SeqMt, SeqMtConfig, wait
+from lmlib.methods.seqmt import SeqMt, SeqMtConfig
 from lmscenes import Blocks, Shapes
 
 SMALL = SeqMtConfig(
@@ -228,7 +228,7 @@ def test_classes_pull_on_landmarks_only_when_told_to():
 def test_terms_wait_for_the_landmark_term_where_there_is_one():
     def acting(share, **changes):
         method = SeqMt(replace(SMALL, elt_delay=0.25, class_delay=0.5, **changes))
-        wait(method, share)
+        method.at(share)
         return method.elt_acts, method.class_pulls
 
     shares = (0.0, 0.25, 0.5)

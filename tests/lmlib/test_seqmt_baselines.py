@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from lmlib.geometry import from_pixels
 from lmlib.layers import Recombinator, local_contrast, parameter_count, unit_variance
-from lmlib.methods.seqmt import PRESETS, SeqMt, SeqMtConfig
+from lmlib.methods.seqmt import SeqMt, SeqMtConfig
 from lmlib.methods.seqmt_baselines import CommMt, HeatmapMt, pixel_loss
 from lmscenes import Blocks
 
@@ -76,7 +76,7 @@ def test_class_norm_reads_classes_whatever_the_size_of_the_maps():
         assert torch.allclose(small, large, atol=1e-3) == norm
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", SeqMtConfig.presets())
 def test_every_preset_builds_and_answers(name):
     config = SeqMtConfig.preset(name)
     method = SeqMt(config).eval()

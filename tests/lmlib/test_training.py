@@ -230,8 +230,10 @@ def test_a_killed_run_leaves_no_half_written_file(tmp_path):
     assert json.dumps(metadata["history"])
 
 
-def test_knobs_can_be_turned_before_each_step(tmp_path):
+def test_the_method_is_told_how_far_the_training_is(tmp_path, monkeypatch):
     seen, path = [], tmp_path / "run.safetensors"
-    train(new_method(), 3, checkpoint=path, before=seen.append)
-    train(new_method(), 5, checkpoint=path, before=seen.append)
-    assert seen == [0, 1, 2, 3, 4]
+    monkeypatch.setattr(SeqMt, "at", lambda self, progress: seen.append(progress))
+    train(new_method(), 4, checkpoint=path)
+    assert seen == [0, 0.25, 0.5, 0.75, 1]
+    train(new_method(), 4, checkpoint=path)  # nothing to do: and yet it is told
+    assert seen[5:] == [1]
