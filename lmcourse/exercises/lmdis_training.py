@@ -11,9 +11,9 @@ from lmlib.evaluation import LandmarkRegression
 # ---- lambda_recon in the course of the training --------------------------------------
 
 
-def staged_weight(progress, first, raised, raises):
+def staged_weight(progress, first, raised):
     weight = first
-    for share, factor in zip(raised, raises, strict=True):
+    for share, factor in raised:
         if progress >= share:
             weight = weight * factor
     return weight
@@ -21,7 +21,7 @@ def staged_weight(progress, first, raised, raises):
 
 @exercise("staged_weight", solution=staged_weight, library=staged_weight)
 def _examine_staged_weight(fn) -> str | None:
-    first, raised, raises = 0.25, (0.3, 0.7), (10.0, 4.0)
+    first, raised = 0.25, ((0.3, 10.0), (0.7, 4.0))
     at = [0.0, 0.1, 0.29, 0.3, 0.31, 0.5, 0.69, 0.7, 0.71, 0.9, 1.0]
 
     def curve(rule):
@@ -32,7 +32,7 @@ def _examine_staged_weight(fn) -> str | None:
 
     right, got = (
         stages(0.25, 2.5, 10.0),
-        curve(lambda p: fn(p, first, raised, raises)),
+        curve(lambda p: fn(p, first, raised)),
     )
     slips = {
         "The second factor replaces the first in yours. They multiply: the last stage "
@@ -62,13 +62,13 @@ def _examine_staged_weight(fn) -> str | None:
     }
     hint = first_hint(got, right, slips, "The weight is off")
     if hint is None:
-        three = float(fn(0.9, 1.0, (0.2, 0.4, 0.6), (2.0, 3.0, 5.0)))
+        three = float(fn(0.9, 1.0, ((0.2, 2.0), (0.4, 3.0), (0.6, 5.0))))
         if not close(three, 30.0):
             return (
                 "It is right for two raises. With three, by 2, 3 and 5, the weight "
                 f"ends at 30 times the first; yours at {three:.4g}."
             )
-        if not close(float(fn(0.9, 0.5, (), ())), 0.5):
+        if not close(float(fn(0.9, 0.5, ())), 0.5):
             return "Without any raise the weight stays `first`."
     return hint
 

@@ -12,17 +12,24 @@ from exercise_answers import (  # noqa: F401
 # ---- staged_weight -------------------------------------------------------------------
 
 
-def weight_by_product(progress, first, raised, raises):
+def parts(pairs):
+    return tuple(zip(*pairs, strict=True)) if pairs else ((), ())
+
+
+def weight_by_product(progress, first, pairs):
+    raised, raises = parts(pairs)
     due = [f for share, f in zip(raised, raises, strict=True) if progress >= share]
     return torch.tensor(first * math.prod(due))
 
 
-def weight_by_count(progress, first, raised, raises):
+def weight_by_count(progress, first, pairs):
+    raised, raises = parts(pairs)
     count = sum(progress >= share for share in raised)
     return first * math.prod(raises[:count])
 
 
-def weight_replaced(progress, first, raised, raises):
+def weight_replaced(progress, first, pairs):
+    raised, raises = parts(pairs)
     weight = first
     for share, factor in zip(raised, raises, strict=True):
         if progress >= share:
@@ -30,66 +37,76 @@ def weight_replaced(progress, first, raised, raises):
     return weight
 
 
-def weight_added(progress, first, raised, raises):
+def weight_added(progress, first, pairs):
+    raised, raises = parts(pairs)
     due = [f for share, f in zip(raised, raises, strict=True) if progress >= share]
     return first + sum(due)
 
 
-def weight_of_sum(progress, first, raised, raises):
+def weight_of_sum(progress, first, pairs):
+    raised, raises = parts(pairs)
     due = [f for share, f in zip(raised, raises, strict=True) if progress >= share]
     return first * (sum(due) or 1)
 
 
-def weight_factor(progress, first, raised, raises):
-    return weight_by_count(progress, 1.0, raised, raises)
+def weight_factor(progress, first, pairs):
+    return weight_by_count(progress, 1.0, pairs)
 
 
-def weight_falling(progress, first, raised, raises):
-    return first / weight_by_count(progress, 1.0, raised, raises)
+def weight_falling(progress, first, pairs):
+    return first / weight_by_count(progress, 1.0, pairs)
 
 
-def weight_at_once(progress, first, raised, raises):
+def weight_at_once(progress, first, pairs):
+    _, raises = parts(pairs)
     return first * math.prod(raises)
 
 
-def weight_constant(progress, first, raised, raises):
+def weight_constant(progress, first, pairs):
     return first
 
 
-def weight_strictly(progress, first, raised, raises):
+def weight_strictly(progress, first, pairs):
+    raised, raises = parts(pairs)
     due = [f for share, f in zip(raised, raises, strict=True) if progress > share]
     return first * math.prod(due)
 
 
-def weight_turned(progress, first, raised, raises):
+def weight_turned(progress, first, pairs):
+    raised, raises = parts(pairs)
     due = [f for share, f in zip(raised, raises, strict=True) if progress < share]
     return first * math.prod(due)
 
 
-def weight_first_only(progress, first, raised, raises):
+def weight_first_only(progress, first, pairs):
+    raised, raises = parts(pairs)
     for share, factor in zip(raised, raises, strict=True):
         if progress >= share:
             return first * factor
     return first
 
 
-def weight_last_only(progress, first, raised, raises):
+def weight_last_only(progress, first, pairs):
+    raised, raises = parts(pairs)
     return first * (raises[-1] if progress >= raised[-1] else 1)
 
 
-def weight_of_two(progress, first, raised, raises):
+def weight_of_two(progress, first, pairs):
+    raised, raises = parts(pairs)
     if not raised:
         return first
     weight = first * (raises[0] if progress >= raised[0] else 1)
     return weight * (raises[1] if progress >= raised[1] else 1)
 
 
-def weight_needs_a_raise(progress, first, raised, raises):
-    weight = weight_by_count(progress, first, raised, raises)
+def weight_needs_a_raise(progress, first, pairs):
+    raised, _ = parts(pairs)
+    weight = weight_by_count(progress, first, pairs)
     return weight if raised else 0.0
 
 
-def weight_tenfold(progress, first, raised, raises):
+def weight_tenfold(progress, first, pairs):
+    raised, _ = parts(pairs)
     return first * 10.0 ** sum(progress >= share for share in raised)
 
 
