@@ -142,9 +142,9 @@ class Problem(cells.Problem):
     changes: tuple[tuple[str, object], ...] = ()  # on the class preset
     mouth: tuple[int, ...] = ()  # annotated landmarks of what is asked to move
 
-    def config(self, cell: Cell) -> LmdisConfig:
-        """The configuration of a cell under the current budget."""
-        full = current_budget() == "full"
+    def config(self, cell: Cell, budget: str | None = None) -> LmdisConfig:
+        """The configuration of a cell under a budget, the current one by default."""
+        full = (budget or current_budget()) == "full"
         config = LmdisConfig.preset(self.presets[not full])
         config = replace(config, **{} if full else dict(self.changes))
         config = replace(config, landmarks=cell.landmarks)
