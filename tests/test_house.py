@@ -24,13 +24,6 @@ from lmlib import cli
 sys.exit(cli.main({words!r}))
 """
 SHOWING = {"matplotlib", "IPython", "ipywidgets", "anywidget", "traitlets"}
-    "matplotlib",
-    "IPython",
-    "ipywidgets",
-    "anywidget",
-    "jupyterlab",
-    "traitlets",
-}
 
 
 def command(*words, forbidden=SHOWING):
