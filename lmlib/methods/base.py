@@ -6,7 +6,7 @@ A method is a network with its losses, its landmarks, and the way its paper trai
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Self, get_type_hints
+from typing import Any, ClassVar, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +57,7 @@ class Config:
         )
 
     @classmethod
-    def preset(cls, name: str) -> Self:
+    def preset(cls, name: str) -> "Config":
         """The preset of that name, for commands and files that hold names."""
         known = cls.presets()
         if name not in known:
