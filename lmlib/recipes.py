@@ -265,51 +265,26 @@ def evaluate(
         raise ValueError("--keep stores what --fit has fitted: name its images")
     found = load(path, device)
     made = found.metadata.get("settings") or {}
-    trained_on = (made.get("data") or [None])[0]
-    source = source or trained_on
+    source = source or (made.get("data") or [None])[0]
     if source is None:
         raise ValueError(f"{path}: does not say what it was trained on: name --data")
     opened = _Opened(source, split, found.config, made, crop, partial)
-    if test == "held":
-        if "held" not in found.metadata or not same_set(source, trained_on or ""):
-            raise ValueError(f"{path}: no images of {source} were held back from it")
-        where, which = made["split"], found.metadata["held"]
-        opened.images(where)
-    else:
-        where, which = opened.read(test)
-    learned = found.method.learns_landmarks
-    fitted = found.metadata.get("regression")
-    if learned and fit_on:
-        raise ValueError(
-            f"{path}: {found.method.name} has learned its landmarks: no --fit"
-        )
-    if fit_on:
-        name, rows = opened.read(fit_on)
-        fitted = {"data": source, "split": name, "images": [rows.start, rows.stop]}
-    elif not learned and fitted is None:
-        raise ValueError(
-            f"{path}: its landmarks are discovered; name images to fit the annotated "
-            "ones to them, such as --fit 0:500"
-        )
+    where, which = _tested(path, found, opened, test)
+    fitted = _fitted(path, found, opened, fit_on)
     if fitted and fitted["split"] == where and same_set(fitted["data"], source):
         _check_apart(range(*fitted["images"]), which, where)
     if fit_on:
-        images = opened.images(name)
+        rows = range(*fitted["images"])
+        images = opened.images(fitted["split"])
         known = points_and_truth(found.discovered, images, rows, found.device, progress)
         found.regress(*known)
         fitted["landmarks"] = known[1].shape[1]
-    images = opened.images(where)
-    answer = measure(found, images, which, normaliser, progress)
+    answer = measure(found, opened.images(where), which, normaliser, progress)
     answer |= {"data": source, "test": test, "checkpoint": str(path)}
     if fitted:
         answer["fitted"] = fitted
-    if (
-        learned
-        and trained_on
-        and same_set(source, trained_on)
-        and where == made["split"]
-    ):
-        seen = set(as_range(made.get("images"), len(images)))
+    if found.method.learns_landmarks and opened.is_of_training(where):
+        seen = set(as_range(made.get("images"), len(opened.images(where))))
         seen -= set(found.metadata.get("held", ()))
         answer["trained_on"] = len(seen & set(which))
     if keep:
@@ -317,17 +292,51 @@ def evaluate(
     return answer
 
 
+def _tested(path, found: Landmarker, opened: "_Opened", test: str) -> tuple[str, Any]:
+    """Split and numbers of the images to test."""
+    if test != "held":
+        return opened.read(test)
+    where = opened.made.get("split", "")
+    if "held" not in found.metadata or not opened.is_of_training(where):
+        raise ValueError(f"{path}: no images of {opened.source} were held back from it")
+    return where, found.metadata["held"]
+
+
+def _fitted(path, found: Landmarker, opened: "_Opened", fit_on: str | None):
+    """What annotated landmarks are, or were, fitted on; None if they were learned."""
+    if found.method.learns_landmarks:
+        if fit_on:
+            name = found.method.name
+            raise ValueError(f"{path}: {name} has learned its landmarks: no --fit")
+        return None
+    if fit_on:
+        name, rows = opened.read(fit_on)
+        ends = [rows.start, rows.stop]
+        return {"data": opened.source, "split": name, "images": ends}
+    if found.metadata.get("regression") is None:
+        raise ValueError(
+            f"{path}: its landmarks are discovered; name images to fit the annotated "
+            "ones to them, such as --fit 0:500"
+        )
+    return found.metadata["regression"]
+
+
 class _Opened:
     """The splits of one data set, opened when asked for."""
 
     def __init__(self, source, split, config: Config, made: dict, crop, partial):
-        self.source, self.split, self.config = source, split, config
+        self.source, self.split, self.config, self.made = source, split, config, made
         crop = crop or made.get("crop")
         crop = tuple(crop) if isinstance(crop, list) else crop
         self.options = {} if crop is None else {"crop": crop}
         if partial or made.get("partial"):
             self.options["partial"] = True
         self.splits: dict[str, Images] = {}
+
+    def is_of_training(self, where: str) -> bool:
+        """Is this split of the set what the network was trained on?"""
+        trained_on = (self.made.get("data") or [""])[0]
+        return same_set(self.source, trained_on) and where == self.made.get("split")
 
     def images(self, name: str) -> Images:
         """A split."""
