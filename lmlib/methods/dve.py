@@ -217,14 +217,15 @@ def matching_loss(
         )
     if weight is None:
         weight = where.new_ones(where.shape[:2])
-    # Only the vectors may come in half precision: bfloat16 holds a place to half a pixel.
+    # Only vectors may be in half precision: bfloat16 moves a place by half a pixel.
     where, weight = where.to(source.device), weight.to(source.device)
     weight = weight / weight.sum().clamp(min=1e-9)
     size = target.shape[-2:]
     phi, others = _vectors(source), _vectors(target)  # (P, N, C), (P, M, C)
     if plain:
         probability = torch.softmax(phi @ others.mT, dim=-1)  # eq. 2: (P, N, M)
-        cells = to_pixels(pixel_grid(*size).to(where), size).flatten(0, 1)  # (M, 2)
+        cells = to_pixels(pixel_grid(*size, where.device, where.dtype), size)
+        cells = cells.flatten(0, 1)  # v: (M, 2)
         distance = stride * (where.unsqueeze(2) - cells).norm(dim=-1)  # (P, N, M)
         expected = (probability * distance**power).sum(-1)  # (P, N)
         return (weight * expected).sum()

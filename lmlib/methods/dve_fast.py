@@ -109,7 +109,9 @@ def _distance(where: Tensor, size, stride: float, power: float, out: Tensor) -> 
     # The lattice is a product, and so is most of the work: (W) and (H), not (H W).
     dx = (where[..., :1] - x).mul_(stride).square_()  # (p, u, W)
     dy = (where[..., 1:] - y).mul_(stride).square_()  # (p, u, H)
-    torch.add(dy.unsqueeze(-1), dx.unsqueeze(-2), out=out.unflatten(-1, (height, width)))
+    torch.add(
+        dy.unsqueeze(-1), dx.unsqueeze(-2), out=out.unflatten(-1, (height, width))
+    )
     if power == 0.5:  # two roots are several times faster than a power
         out.sqrt_().sqrt_()
     elif power == 1:
