@@ -62,10 +62,11 @@ def test_the_gradient_is_that_of_finite_differences():
 
 @pytest.mark.parametrize("beta", BETAS)
 def test_float32_is_as_exact_as_the_plain_formulation(beta):
-    maps = scores(2, 3, 64, 64)
-    exact = soft_argmax(maps, beta, plain=True)
+    """Far from zero too, where beta times the scores would be rounded to nothing."""
+    maps = (50 + scores(2, 3, 64, 64) / 20).float()
+    exact = soft_argmax(maps.double(), beta, plain=True)
     fast, plain = (
-        (soft_argmax(maps.float(), beta, plain=way) - exact).abs().max()
+        (soft_argmax(maps, beta, plain=way) - exact).abs().max()
         for way in (False, True)
     )
     assert fast <= 2 * plain + 2e-7
@@ -86,7 +87,7 @@ def test_half_precision_comes_in_and_only_the_gradient_goes_back_in_it(dtype):
     assert_close(leaf.grad.float(), slope, atol=2**-8 * largest, rtol=2**-7)
 
 
-@pytest.mark.parametrize("scale", [1e-6, 1e4, 1e34])
+@pytest.mark.parametrize("scale", [1e-6, 1e4, 1e36])
 @pytest.mark.parametrize("beta", BETAS)
 def test_no_beta_overflows(beta, scale):
     maps = (scale * scores(2, 2, 8, 8)).float().requires_grad_()
