@@ -68,6 +68,10 @@ $(VENV)/.test: $(VENV)/.lab
 	$(PIP_INSTALL) --editable '.[course,test]'
 	@touch $@
 
+$(VENV)/.bench: $(VENV)/.test
+	$(PIP_INSTALL) --editable '.[course,test,bench]'
+	@touch $@
+
 # Where no Chromium can be had, the browser test says so; on CI it fails.
 $(VENV)/.browser: $(VENV)/.test tools/chromium.py
 	$(BIN)/python -m tools.chromium --install
@@ -93,7 +97,7 @@ test: setup lint unit notebooks-test browser ## everything above: what CI runs
 notebooks: $(VENV)/.test ## run all notebooks at full length and store their outputs
 	$(BIN)/python -m tools.run_notebooks
 
-bench: $(VENV)/.test ## ours against a plain reference, ratios in one run
+bench: $(VENV)/.bench ## ours against a plain reference, ratios in one run
 	$(BIN)/python -m benchmarks
 
 clean: ## remove the environment and all caches; data and results stay

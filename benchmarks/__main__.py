@@ -2,7 +2,8 @@
 last.
 
 Each module of this folder asks one question in ``run() -> list[dict]``; a row has
-``name``, ``ratio`` (plain time over ours: larger is better) and what was measured.
+``name``, ``ratio`` and what was measured. The ratio is the reference's time over ours:
+larger is better. Only a row that is called "A over B" has that for its ratio.
 """
 
 import importlib

@@ -1,8 +1,9 @@
 """What do batched products and a fused unpooling make of LMDIS's training step?
 
-``plain_losses`` is the method written to be read: landmark by landmark, image by image
-and width by width, with the features of eq. 13 made, stacked and convolved. Times are
-seconds of a whole training step; decoding is that of one image, as in the editor.
+``plain_losses`` is the whole method in loops: landmark by landmark, image by image and
+width by width, with the features of eq. 13 made, stacked and convolved. The reference
+of the unpooling alone is the plain one of ``lmlib.methods.lmdis``. Times are seconds of
+a whole training step; decoding is that of one image, as in the editor.
 """
 
 import math
@@ -155,14 +156,12 @@ def _unpooling_row(preset: str, count: int, device) -> dict:
     points = (torch.rand(count, c.landmarks, 2, device=device) * 2 - 1).requires_grad_()
     vectors = torch.randn(count, c.landmarks + 1, c.descriptor, device=device)
 
-    def stacked():
-        maps = unpool.maps(points)
-        deep = F.leaky_relu(unpool.lengthen(vectors), 0.2)
-        features = (deep.mT.unsqueeze(1) @ maps.flatten(3)).unflatten(3, maps.shape[3:])
-        stack = torch.cat([maps.flatten(1, 2), features.flatten(1, 2)], dim=1)
-        unpool.finish(F.conv2d(stack, unpool.weight, padding=1)).sum().backward()
+    def step(plain: bool):
+        unpool(points, vectors, plain=plain).sum().backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
 
-    ours, plain = compare(lambda: unpool(points, vectors).sum().backward(), stacked, 3)
+    ours, plain = compare(lambda: step(False), lambda: step(True), 3)
     return {
         "name": f"lmdis unpooling, {preset}",
         "ratio": round(plain / ours, 1),

@@ -1,5 +1,5 @@
 """What does the training step of Seq-MT gain from the channels-last memory layout,
-from convolving 9x9 kernels through the FFT (``layers.LargeKernelConv2d``), and from
+from convolving 9x9 kernels through the FFT (``fftconv.LargeKernelConv2d``), and from
 ``LMLIB_PRECISION=bfloat16``?"""
 
 from dataclasses import replace

@@ -1,4 +1,7 @@
-"""Convolutions with large kernels through the FFT, for CPUs."""
+"""Convolutions with large kernels through the FFT, for CPUs.
+
+The plain convolution is PyTorch's: ``LargeKernelConv2d`` is one, and falls back to it.
+"""
 
 import torch
 from scipy.fft import next_fast_len

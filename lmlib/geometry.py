@@ -21,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lmlib import geometry_fast
+
 
 def pixel_grid(height: int, width: int, device=None, dtype=torch.float32) -> Tensor:
     """Centres of all pixels as ``(H, W, 2)`` points (x, y) in [-1, 1]."""
@@ -48,6 +50,14 @@ def _width_height(like: Tensor, size: tuple[int, int]) -> Tensor:
             f"points must end in a dimension of 2, got {tuple(like.shape)}"
         )
     return torch.tensor([size[1], size[0]], device=like.device, dtype=like.dtype)
+
+
+def full_precision(like: Tensor):
+    """A context in which products of coordinates are not rounded to half precision.
+
+    bfloat16 holds eight bits: autocast would move points by pixels.
+    """
+    return torch.autocast(like.device.type, enabled=False)
 
 
 # --------------------------------------------------------------------------------------
@@ -143,7 +153,8 @@ class Affine(Warp):
 
     def points(self, xy: Tensor) -> Tensor:
         m = self.matrix.to(xy)
-        return xy @ m[:, :, :2].transpose(1, 2) + m[:, None, :, 2]
+        with full_precision(xy):
+            return xy @ m[:, :, :2].mT + m[:, None, :, 2]
 
     def backward(self, xy: Tensor) -> Tensor:
         return self.inverse().points(xy)
@@ -222,19 +233,20 @@ class ThinPlateSpline(Warp):
         solution = solution.to(source)
         return cls(target, solution[:, :n], solution[:, n:].transpose(1, 2))
 
-    def backward(self, xy: Tensor) -> Tensor:
-        centres, weights = self.centres.to(xy), self.weights.to(xy)
-        affine = self.affine.to(xy)
-        linear = xy @ affine[:, :, :2].transpose(1, 2) + affine[:, None, :, 2]
-        if xy.stride(0) == centres.stride(0) == 0:
-            # All images share one lattice and one set of centres: one kernel for all.
-            return linear + _spline_kernel(xy[:1], centres[:1], self.epsilon) @ weights
-        # A kernel is (B, M, N) numbers. On a CPU one image at a time stays in the cache
-        # and is four times faster than the whole batch; a GPU takes all at once.
-        tile = 1 if xy.device.type == "cpu" else self.batch
-        parts = zip(*(t.split(tile) for t in (xy, centres, weights)), strict=True)
-        bent = [_spline_kernel(p, c, self.epsilon) @ w for p, c, w in parts]
-        return linear + torch.cat(bent)
+    def backward(self, xy: Tensor, *, plain: bool = False) -> Tensor:
+        """Where the warped image, at ``xy`` ``(B, M, 2)``, reads the input image.
+
+        ``plain``: as the formula stands. On a CPU, and where no gradient is wanted,
+        ``geometry_fast`` gives the same.
+        """
+        parts = [t.to(xy) for t in (self.centres, self.weights, self.affine)]
+        tracked = torch.is_grad_enabled() and any(t.requires_grad for t in (xy, *parts))
+        with full_precision(xy):
+            if not (plain or tracked) and xy.device.type == "cpu":
+                return geometry_fast.spline(xy, *parts, self.epsilon)
+            centres, weights, affine = parts
+            linear = xy @ affine[:, :, :2].mT + affine[:, None, :, 2]
+            return linear + _spline_kernel(xy, centres, self.epsilon) @ weights
 
 
 def _spline_kernel(xy: Tensor, centres: Tensor, epsilon: float) -> Tensor:

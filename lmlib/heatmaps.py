@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lmlib.geometry import from_pixels, pixel_grid, to_pixels
+from lmlib.heatmaps_fast import SoftArgmax
 
 
 def _check_maps(maps: Tensor) -> Tensor:
@@ -22,7 +23,17 @@ def _check_maps(maps: Tensor) -> Tensor:
         raise ValueError(f"maps must be (B, K, H, W), got {tuple(maps.shape)}")
     if 0 in maps.shape:
         raise ValueError(f"maps must not be empty, got {tuple(maps.shape)}")
+    return maps
+
+
+def _full(maps: Tensor) -> Tensor:
+    maps = _check_maps(maps)
     return maps.float() if maps.dtype in (torch.float16, torch.bfloat16) else maps
+
+
+def _check_beta(beta: float | Tensor) -> None:
+    if not isinstance(beta, Tensor) and not 0 < beta < math.inf:
+        raise ValueError(f"beta must be positive and finite, got {beta}")
 
 
 def spatial_softmax(scores: Tensor, beta: float | Tensor = 1.0) -> Tensor:
@@ -35,9 +46,8 @@ def spatial_softmax(scores: Tensor, beta: float | Tensor = 1.0) -> Tensor:
     Returns:
         Probabilities ``(B, K, H, W)``; each map sums to one.
     """
-    scores = _check_maps(scores)
-    if not isinstance(beta, Tensor) and not 0 < beta < math.inf:
-        raise ValueError(f"beta must be positive and finite, got {beta}")
+    scores = _full(scores)
+    _check_beta(beta)
     flat = scores.flatten(2)
     # Subtracting the maximum first keeps beta * score finite at any beta.
     flat = beta * (flat - flat.amax(dim=-1, keepdim=True).detach())
@@ -46,7 +56,7 @@ def spatial_softmax(scores: Tensor, beta: float | Tensor = 1.0) -> Tensor:
 
 def expected_points(probabilities: Tensor) -> Tensor:
     """Mean position of each map: ``(B, K, H, W)`` to ``(B, K, 2)`` in [-1, 1]."""
-    probabilities = _check_maps(probabilities)
+    probabilities = _full(probabilities)
     grid = pixel_grid(
         *probabilities.shape[-2:], probabilities.device, probabilities.dtype
     )
@@ -57,7 +67,9 @@ def expected_points(probabilities: Tensor) -> Tensor:
     return torch.stack([x, y], dim=-1)  # (B, K, 2)
 
 
-def soft_argmax(scores: Tensor, beta: float | Tensor = 1.0) -> Tensor:
+def soft_argmax(
+    scores: Tensor, beta: float | Tensor = 1.0, *, plain: bool = False
+) -> Tensor:
     """Differentiable "where" (Honari et al. 2018, eq. 1-2).
 
     ``L_k = sum_ij softmax(beta M_k)_ij (i, j)``: the average of all pixel centres,
@@ -66,18 +78,23 @@ def soft_argmax(scores: Tensor, beta: float | Tensor = 1.0) -> Tensor:
 
     Args:
         scores: ``(B, K, H, W)``.
-        beta: inverse temperature, > 0.
+        beta: inverse temperature, > 0; a tensor, such as ``(K, 1)``, may be learned.
+        plain: as the equations stand, with all maps ``p`` in memory. Otherwise, if
+            ``beta`` is a number, one pass over the scores that keeps none of them.
 
     Returns:
         ``(B, K, 2)`` points in [-1, 1].
     """
-    return expected_points(spatial_softmax(scores, beta))
+    if plain or isinstance(beta, Tensor):
+        return expected_points(spatial_softmax(scores, beta))
+    _check_beta(beta)
+    return SoftArgmax.apply(_check_maps(scores), beta)
 
 
 def hard_argmax(scores: Tensor) -> Tensor:
     """Centre of the highest pixel of each map: ``(B, K, 2)``. No gradient; off by up to
     half a pixel in each direction, however good the map."""
-    scores = _check_maps(scores)
+    scores = _full(scores)
     height, width = scores.shape[-2:]
     index = scores.flatten(2).argmax(dim=-1)
     pixels = torch.stack([index % width, index // width], dim=-1)
@@ -107,7 +124,7 @@ def gaussian_maps(points: Tensor, size: tuple[int, int], sigma: float) -> Tensor
 
 def variance(probabilities: Tensor) -> Tensor:
     """Variance of each map's mass along x and y: ``(B, K, 2)``, in [-1, 1] units."""
-    probabilities = _check_maps(probabilities)
+    probabilities = _full(probabilities)
     grid = pixel_grid(
         *probabilities.shape[-2:], probabilities.device, probabilities.dtype
     )
@@ -128,4 +145,4 @@ def spread(probabilities: Tensor) -> Tensor:
 
 def entropy(probabilities: Tensor) -> Tensor:
     """Entropy of each map in nats, ``(B, K)``: 0 for one pixel, log(HW) if flat."""
-    return torch.special.entr(_check_maps(probabilities)).sum(dim=(-2, -1))
+    return torch.special.entr(_full(probabilities)).sum(dim=(-2, -1))

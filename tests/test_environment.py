@@ -29,7 +29,7 @@ ENVIRONMENT = (ROOT / "environment.yml").read_text(encoding="utf-8")
 EXTRAS = PROJECT["optional-dependencies"]
 COURSE_EXTRA, TEST_EXTRA = EXTRAS["course"], EXTRAS["test"]
 BASE = PROJECT["dependencies"]
-ALL = [*BASE, *COURSE_EXTRA, *TEST_EXTRA]
+ALL = [*BASE, *COURSE_EXTRA, *TEST_EXTRA, *EXTRAS["bench"]]
 
 # Import name -> package name, where they differ.
 DISTRIBUTIONS = {

@@ -13,7 +13,8 @@ of somebody else (equation 5),
 
 which survives only if a nose has the same vector on every face. Equation 5 is
 scaled-dot-product attention with scale 1: queries from the image, keys and values from
-the other. And equation 3 is the mean of a distance under a softmax.
+the other. And equation 3 is the mean of a distance under a softmax. Both are written as
+they stand (``plain=True``), beside the call of a kernel that is faster.
 
 The paper leaves open or prints otherwise, and we chose:
 
@@ -42,6 +43,7 @@ from torch import Tensor, nn
 from lmlib.geometry import pixel_grid, to_pixels
 from lmlib.heatmaps import hard_argmax, soft_argmax
 from lmlib.layers import Hourglass, check_images
+from lmlib.methods import dve_fast
 from lmlib.methods.base import Config, FitOptions, Method
 from lmlib.samples import Batch
 from lmlib.schedules import constant_then_decay
@@ -168,22 +170,29 @@ class DveConfig(Config):
 # --- equations 2, 3 and 5 -------------------------------------------------------------
 
 
-def exchange(source: Tensor, auxiliary: Tensor) -> Tensor:
+def exchange(source: Tensor, auxiliary: Tensor, *, plain: bool = False) -> Tensor:
     """Eq. 5: what each source vector finds in the auxiliary images.
 
-    source ``(P, C, h, w)``; auxiliary ``(P, C, h, w)``, or ``(P, A, C, h, w)`` for a
-    set of A images (section 3.4), whose pixels share one softmax. Returns
-    ``(P, C, h, w)``. Attention kernels keep no matrix of all pixels by all pixels.
+    Args:
+        source: ``(P, C, h, w)``: phi_u.
+        auxiliary: ``(P, C, h, w)``, or ``(P, A, C, h, w)`` for a set of A images
+            (section 3.4), whose pixels share one softmax.
+        plain: as the equation stands. The attention kernel gives the same, and keeps no
+            matrix of all pixels by all pixels.
+
+    Returns:
+        ``(P, C, h, w)``.
     """
     if auxiliary.ndim == 4:
         auxiliary = auxiliary.unsqueeze(1)
-    # Contiguous, or PyTorch falls back to a product that keeps the whole matrix.
-    query = _vectors(source).contiguous()  # (P, N, C)
-    keys = auxiliary.permute(0, 1, 3, 4, 2).flatten(1, 3).contiguous()  # (P, A h w, C)
-    found = F.scaled_dot_product_attention(
-        query.unsqueeze(1), keys.unsqueeze(1), keys.unsqueeze(1), scale=1.0
-    )
-    return found.squeeze(1).transpose(1, 2).unflatten(2, source.shape[-2:])
+    query = _vectors(source)  # (P, N, C)
+    keys = _vectors(auxiliary.transpose(1, 2))  # (P, A N, C)
+    if plain:
+        share = torch.softmax(query @ keys.mT, dim=-1)  # p(w|u): (P, N, A N)
+        found = share @ keys
+    else:
+        found = dve_fast.attention(query, keys)
+    return found.mT.unflatten(2, source.shape[-2:])
 
 
 def matching_loss(
@@ -195,21 +204,22 @@ def matching_loss(
     stride: float = 1.0,
     power: float = 1.0,
     tile: int | None = None,
+    plain: bool = False,
 ) -> Tensor:
     """Eq. 3: the expected distance between where a vector belongs and where it matches.
-
-    Memory is linear in the number of pixels: rows of the similarity matrix are made,
-    used for the loss and its gradient, and forgotten, ``tile`` numbers at a time.
 
     Args:
         source: ``(P, C, h, w)``: phi_u, exchanged or not.
         target: ``(P, C, H, W)``: phi'_v.
         where: ``(P, h w, 2)``: g u, x and y in cells of the target, counted from the
-            centre of the first. May lie outside.
+            centre of the first. May lie outside. Gets no gradient.
         weight: ``(P, h w)``, how much each u counts; None for all alike.
         stride: pixels a cell, so that distances are in pixels of the input image.
         power: of the distance.
         tile: numbers of the similarity matrix at a time; None for what is fast here.
+        plain: as the equation stands, with gradients from autograd. Otherwise rows of
+            the similarity matrix are made, used for the loss and its gradient, and
+            forgotten, so that memory is linear in the number of pixels.
 
     Returns:
         A scalar: the mean over u and pairs.
@@ -224,90 +234,25 @@ def matching_loss(
         )
     if weight is None:
         weight = where.new_ones(where.shape[:2])
+    # Only vectors may be in half precision: bfloat16 moves a place by half a pixel.
+    where, weight = where.to(source.device), weight.to(source.device)
     weight = weight / weight.sum().clamp(min=1e-9)
-    return _ExpectedDistance.apply(
-        _vectors(source), target, where.to(source), weight.to(source), stride, power,
-        tile or TILE[source.device.type == "cpu"],
-    )  # fmt: skip
-
-
-# Measured (`python -m benchmarks dve`): a CPU wants a tile that stays in its cache, a
-# GPU one that keeps it busy.
-TILE = {True: 1_600_000, False: 64_000_000}
-
-
-class _ExpectedDistance(torch.autograd.Function):
-    """Eq. 3 with its gradient, formed tile by tile in the forward pass.
-
-    For one u, with logits ``s_v = <phi_u, phi'_v>``, ``p = softmax(s)`` and distances
-    ``d_v``, the loss is ``E = sum_v p_v d_v`` and its gradient ``dE/ds_v = p_v (d_v -
-    E)``. So one look at a row gives both, and no row need be kept.
-    """
-
-    @staticmethod
-    def forward(ctx, source, target, where, weight, stride, power, tile):
-        shape = target.shape  # (P, C, H, W)
-        kind = torch.promote_types(source.dtype, torch.float32)
-        source, vectors = source.to(kind), _vectors(target).to(kind).contiguous()
-        where, weight = where.to(kind), weight.to(kind)
-        wanted = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
-        gradients = torch.zeros_like(source), torch.zeros_like(vectors)
-        loss = source.new_zeros(())
-        pairs, rows = _tile(tile, *source.shape[:2], vectors.shape[1])
-        with torch.autocast(source.device.type, enabled=False):
-            for first in range(0, len(source), pairs):
-                p = slice(first, first + pairs)
-                keys = vectors[p].transpose(1, 2)  # (p, C, M)
-                for row in range(0, source.shape[1], rows):
-                    u = slice(row, row + rows)
-                    probability = torch.softmax(source[p, u] @ keys, -1)  # (p, u, M)
-                    distance = _distance(where[p, u], shape[-2:], stride, power)
-                    expected = torch.linalg.vecdot(probability, distance)  # (p, u)
-                    loss += (expected * weight[p, u]).sum()
-                    if not wanted:
-                        continue
-                    slope = distance.sub_(expected.unsqueeze(-1)).mul_(probability)
-                    slope *= weight[p, u].unsqueeze(-1)
-                    gradients[0][p, u] = slope @ vectors[p]
-                    gradients[1][p] += slope.transpose(1, 2) @ source[p, u]
-        ctx.save_for_backward(*gradients)
-        ctx.shape, ctx.kind = shape, target.dtype
-        return loss
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, scale):
-        source, vectors = ctx.saved_tensors
-        target = (scale * vectors).transpose(1, 2).reshape(ctx.shape)
-        back = (scale * source).to(ctx.kind), target.to(ctx.kind)
-        return *back, None, None, None, None, None
-
-
-def _tile(numbers: int, pairs: int, rows: int, columns: int) -> tuple[int, int]:
-    """Pairs and rows of a tile: whole pairs if they fit, else some rows of one."""
-    if rows * columns <= numbers:
-        return min(pairs, numbers // (rows * columns)), rows
-    return 1, max(1, numbers // columns)
-
-
-def _distance(where: Tensor, size, stride: float, power: float) -> Tensor:
-    """``(stride |g u - v|)^power`` from ``(p, u, 2)`` to all cells: ``(p, u, H W)``."""
-    height, width = size
-    x = torch.arange(width, device=where.device, dtype=where.dtype)
-    y = torch.arange(height, device=where.device, dtype=where.dtype)
-    # The lattice is a product, and so is most of the work: (W) and (H), not (H W).
-    dx = (where[..., :1] - x).mul_(stride).square_()  # (p, u, W)
-    dy = (where[..., 1:] - y).mul_(stride).square_()  # (p, u, H)
-    squared = (dy.unsqueeze(-1) + dx.unsqueeze(-2)).flatten(-2)
-    if power == 2:
-        return squared
-    if power == 0.5:  # two roots are several times faster than a power
-        return squared.sqrt_().sqrt_()
-    return squared.sqrt_() if power == 1 else squared.pow_(power / 2)
+    size = target.shape[-2:]
+    phi, others = _vectors(source), _vectors(target)  # (P, N, C), (P, M, C)
+    if plain:
+        probability = torch.softmax(phi @ others.mT, dim=-1)  # eq. 2: (P, N, M)
+        cells = to_pixels(pixel_grid(*size, where.device, where.dtype), size)
+        cells = cells.flatten(0, 1)  # v: (M, 2)
+        distance = stride * (where.unsqueeze(2) - cells).norm(dim=-1)  # (P, N, M)
+        expected = (probability * distance**power).sum(-1)  # (P, N)
+        return (weight * expected).sum()
+    return dve_fast.expected_distance(
+        phi, others, where, weight, size, stride, power, tile
+    )
 
 
 def _vectors(descriptors: Tensor) -> Tensor:
-    """``(P, C, h, w)`` to ``(P, h w, C)``."""
+    """``(P, C, ...)`` to ``(P, N, C)``, one vector a pixel."""
     return descriptors.flatten(2).transpose(1, 2)
 
 

@@ -49,6 +49,7 @@ from torch import Tensor, nn
 from lmlib.geometry import Chain, Flow, Warp, pixel_grid
 from lmlib.heatmaps import expected_points, variance
 from lmlib.layers import Ladder, Rungs, check_images
+from lmlib.methods import lmdis_fast
 from lmlib.methods.base import Config, FitOptions, Method
 from lmlib.samples import Batch
 from lmlib.schedules import stages
@@ -392,13 +393,10 @@ def gaussians(points: Tensor, size, width: float | Tensor, edge: Tensor):
 
 
 class Unpooling(nn.Module):
-    """Eq. 11 to 13 and the decoder's first convolution in one.
+    """Eq. 11 to 13 and the decoder's first convolution.
 
     Points and vectors become maps ``D~`` and features ``F~`` of M widths, which figure
-    40 stacks and convolves with 3x3 kernels. But ``F~ = sum_k D~_k t_k`` is linear in
-    the maps, and so is a convolution. So the kernels are applied to the vectors ``t_k``
-    first, and then a matrix product with the maps does everything: neither the features
-    nor the stack is ever made. Batch normalisation and LeakyReLU follow.
+    40 stacks and convolves with 3x3 kernels; batch normalisation and LeakyReLU follow.
     """
 
     def __init__(self, config: LmdisConfig):
@@ -428,23 +426,26 @@ class Unpooling(nn.Module):
             levels.append(density / density.sum(dim=1, keepdim=True))
         return torch.stack(levels, dim=1)
 
-    def forward(self, points: Tensor, vectors: Tensor | None = None) -> Tensor:
-        """``(B, K, 2)`` and ``(B, K + 1, C)`` to ``(B, O, n, n)``."""
-        maps = self.maps(points)  # (B, M, K + 1, n, n)
-        count, levels, channels = maps.shape[:3]
-        direct, through = self.weight.split(
-            [levels * channels, self.inputs - levels * channels], dim=1
-        )
-        # One kernel a map: (B or 1, O, 3, 3, M, K + 1)
-        kernels = direct.unflatten(1, (levels, channels)).permute(0, 3, 4, 1, 2)[None]
+    def forward(
+        self, points: Tensor, vectors: Tensor | None = None, *, plain: bool = False
+    ) -> Tensor:
+        """``(B, K, 2)`` and ``(B, K + 1, C)`` to ``(B, O, n, n)``.
+
+        ``plain``: the features and the stack are made as the equations stand, where
+        ``lmdis_fast`` makes neither and gives the same.
+        """
+        maps, deep = self.maps(points), None  # D~: (B, M, K + 1, n, n)
         if vectors is not None:
             deep = F.leaky_relu(self.lengthen(vectors), 0.2)  # t_k: (B, K + 1, S)
-            through = through.unflatten(1, (levels, -1))  # (O, M, S, 3, 3)
-            kernels = kernels + torch.einsum("bks,omsyx->boyxmk", deep, through)
-        # A pixel adds to its neighbours what their kernels take from it: turned round.
-        kernels = kernels.flip(2, 3).flatten(4, 5).flatten(1, 3)  # (B, 9 O, M (K + 1))
-        parts = kernels.expand(count, -1, -1) @ maps.flatten(1, 2).flatten(2)
-        return self.finish(F.fold(parts, (self.side, self.side), 3, padding=1))
+        if plain:
+            stack = [maps.flatten(1, 2)]
+            if deep is not None:
+                features = torch.einsum("bmkyx,bks->bmsyx", maps, deep)  # F~, eq. 13
+                stack.append(features.flatten(1, 2))
+            convolved = F.conv2d(torch.cat(stack, dim=1), self.weight, padding=1)
+        else:
+            convolved = lmdis_fast.unpool(maps, deep, self.weight)
+        return self.finish(convolved)
 
 
 # --- the method -----------------------------------------------------------------------

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import pairwise_distances
 
-from benchmarks.dve import fast_loss, plain_loss
 from lmlib.checkpoints import load_checkpoint, save_checkpoint
 from lmlib.geometry import from_pixels, pixel_grid, to_pixels
 from lmlib.layers import Hourglass, parameter_count
@@ -91,14 +90,16 @@ def golden_inputs(case):
     return *(torch.from_numpy(features[i::2]) for i in (0, 1)), where, stride
 
 
-# In small tiles too, but for the largest case: its 12,000 tiles say no more.
-TILED = [(*key, tile) for key in GOLDEN for tile in (None, 100) if key[0] != "C"]
-TILED += [(*key, None) for key in GOLDEN if key[0] == "C"]
+WAYS = {"fast": {}, "small tiles": {"tile": 100}, "plain": {"plain": True}}
+# The largest case not in small tiles: its 12,000 tiles say no more.
+EACH = [
+    (*key, way) for key in GOLDEN for way in WAYS if (key[0], way[:5]) != ("C", "small")
+]
 
 
-@pytest.mark.parametrize("case, power, normalised, exchanged, tile", TILED)
+@pytest.mark.parametrize("case, power, normalised, exchanged, way", EACH)
 def test_loss_and_gradient_are_those_of_the_released_code(
-    case, power, normalised, exchanged, tile
+    case, power, normalised, exchanged, way
 ):
     source, target, where, stride = golden_inputs(case)
     leaves = [x.double().requires_grad_() for x in (source, target)]
@@ -106,9 +107,9 @@ def test_loss_and_gradient_are_those_of_the_released_code(
     if normalised:
         source, target = (20 * F.normalize(x, dim=1) for x in leaves)
     if exchanged:
-        source = exchange(source, source.roll(-1, 0))
+        source = exchange(source, source.roll(-1, 0), plain=way == "plain")
     loss = matching_loss(
-        source, target, where, stride=stride, power=power, tile=tile
+        source, target, where, stride=stride, power=power, **WAYS[way]
     )  # fmt: skip
     loss.backward()
     wanted, *lengths = GOLDEN[case, power, normalised, exchanged]
@@ -117,21 +118,63 @@ def test_loss_and_gradient_are_those_of_the_released_code(
         assert leaf.grad.norm().item() == pytest.approx(length, rel=1e-6)
 
 
-@pytest.mark.parametrize("power", [0.5, 1.0, 1.7, 2.0])
-@pytest.mark.parametrize("exchanged", [False, True])
-def test_fast_and_plain_formulation_agree(power, exchanged):
+def both_ways(auxiliaries, power, stride, weighted, tile=None):
+    """Loss and gradients of the fast and the plain formulation, on random inputs."""
     generator = torch.Generator().manual_seed(1)
-    parts = torch.randn(3, 3, 5, 6, 4, generator=generator, dtype=torch.float64)
-    where = torch.rand(3, 24, 2, generator=generator, dtype=torch.float64) * 8 - 2
-    gradients = []
-    for loss in (fast_loss, plain_loss):
+    sizes = [(5, 6, 4), (5, 3, 7), (auxiliaries, 5, 2, 5)]  # maps of three sizes
+    parts = [torch.randn(3, *size, generator=generator).double() for size in sizes]
+    where = torch.rand(3, 24, 2, generator=generator).double() * 8 - 2
+    weight = torch.rand(3, 24, generator=generator).double() if weighted else None
+    found = []
+    for plain in (False, True):
         leaves = [part.clone().requires_grad_() for part in parts]
-        around = leaves[2] if exchanged else None
-        value = loss(*leaves[:2], where, around, stride=2.0, power=power)
+        source, target, around = leaves
+        if auxiliaries:
+            source = exchange(source, around, plain=plain)
+        value = matching_loss(
+            source, target, where, weight, stride=stride, power=power, tile=tile,
+            plain=plain,
+        )  # fmt: skip
         (3 * value).backward()  # a factor must reach the gradient
-        gradients.append([value, *(leaf.grad for leaf in leaves[: 2 + exchanged])])
-    for fast, plain in zip(*gradients, strict=True):
-        torch.testing.assert_close(fast, plain, rtol=1e-8, atol=1e-12)
+        found.append([value, *(x.grad for x in leaves[: 2 + bool(auxiliaries)])])
+    return found
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 1.7, 2.0])
+@pytest.mark.parametrize("auxiliaries", [0, 1, 4])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("stride, tile", [(1.0, None), (2.0, 50), (2.0, 600)])
+def test_fast_and_plain_formulation_agree(auxiliaries, power, stride, weighted, tile):
+    fast, plain = both_ways(auxiliaries, power, stride, weighted, tile)
+    for ours, theirs in zip(fast, plain, strict=True):
+        assert theirs.abs().max() > 1e-4  # there is something to compare
+        torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_only_the_plain_formulation_keeps_all_pixels_by_all(plain):
+    sizes = []
+
+    def pack(x):
+        sizes.append(x.numel())
+        return x
+
+    source, target = torch.randn(2, 1, 4, 12, 12).requires_grad_()
+    where = 12 * torch.rand(1, 144, 2)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        found = exchange(source, source, plain=plain)
+        matching_loss(found, target, where, plain=plain)
+    assert (max(sizes) >= 144**2) == plain
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_places_keep_their_precision_when_vectors_have_not(plain):
+    """Vectors in bfloat16, as autocast makes them, must not round the distances."""
+    vectors = torch.zeros(2, 1, 4, 35, 35)
+    where = torch.full((1, 35 * 35, 2), 30.1)  # 30.125 in bfloat16
+    wanted = matching_loss(*vectors, where, plain=plain)
+    found = matching_loss(*vectors.bfloat16(), where, plain=plain)
+    assert found.item() == pytest.approx(wanted.item(), rel=2e-3 if plain else 1e-6)
 
 
 def test_weights_leave_cells_out():
@@ -140,8 +183,6 @@ def test_weights_leave_cells_out():
     where = torch.rand(2, 25, 2, generator=generator).double() * 5
     weight = (torch.rand(2, 25, generator=generator) < 0.5).double()
     ours = matching_loss(source, target, where, weight)
-    theirs = plain_loss(source, target, where, None, weight)
-    torch.testing.assert_close(ours, theirs)
     where[weight == 0] += 100  # a cell that does not count may belong anywhere
     torch.testing.assert_close(matching_loss(source, target, where, weight), ours)
     nothing = matching_loss(source, target, where, torch.zeros_like(weight))

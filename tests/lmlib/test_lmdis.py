@@ -126,18 +126,26 @@ def test_losses_and_gradients_are_those_of_the_loops(share):
         torch.testing.assert_close(ours_one, plain_one, rtol=1e-3, atol=1e-4)
 
 
-def test_unpooling_is_stacking_and_convolving():
-    method = make(replace(SMALL, aspect=2.0)).double()
-    unpool = method.unpool
-    points = torch.rand(2, 4, 2).double() * 2 - 1
-    vectors = torch.randn(2, 5, 3).double()
-    maps = unpool.maps(points)
-    deep = F.leaky_relu(unpool.lengthen(vectors), 0.2)
-    features = torch.einsum("bmkyx,bks->bmsyx", maps, deep)
-    stack = torch.cat([maps.flatten(1, 2), features.flatten(1, 2)], 1)
-    wanted = unpool.finish(F.conv2d(stack, unpool.weight, padding=1))
-    torch.testing.assert_close(unpool(points, vectors), wanted)
-    assert not torch.allclose(unpool(points, vectors.flip(1)), wanted)
+@pytest.mark.parametrize("descriptor", [0, 3])
+@pytest.mark.parametrize("half", [False, True])
+def test_fast_unpooling_is_stacking_and_convolving(descriptor, half):
+    config = replace(SMALL, aspect=2.0, descriptor=descriptor, half=half)
+    torch.manual_seed(0)
+    unpool = lmdis.Unpooling(config).double()
+    points = (torch.rand(2, 4, 2).double() * 2 - 1).requires_grad_()
+    vectors = torch.randn(2, 5, 3).double().requires_grad_() if descriptor else None
+    leaves = [points, *unpool.parameters()] + [vectors] * bool(descriptor)
+    slope = torch.randn(2, unpool.outputs, unpool.side, unpool.side).double()
+    found = []
+    for plain in (False, True):
+        value = unpool(points, vectors, plain=plain)
+        assert value.shape == slope.shape
+        found.append([value, *torch.autograd.grad((value * slope).sum(), leaves)])
+    for fast, plain in zip(*found, strict=True):
+        assert plain.abs().max() > 1e-3  # there is something to compare
+        torch.testing.assert_close(fast, plain)
+    if descriptor:
+        assert not torch.allclose(unpool(points, vectors.flip(1)), found[1][0])
 
 
 def test_shares_at_a_landmark_are_those_of_the_equations():
