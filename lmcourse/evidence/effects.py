@@ -46,11 +46,13 @@ def interval(d, level: float = LEVEL):
     Returns three arrays ``(...)``; the ends are infinite for n = 1.
     """
     d = np.asarray(d, dtype=float)
-    mean, n = d.mean(-1), d.shape[-1]
-    if n < 2:
-        return mean, np.full_like(mean, -np.inf), np.full_like(mean, np.inf)
-    half = _student(level, n - 1) * d.std(-1, ddof=1) / math.sqrt(n)
-    return mean, mean - half, mean + half
+    n = d.shape[-1]
+    with np.errstate(over="ignore", invalid="ignore"):  # of 1e300 no square is finite
+        mean = d.mean(-1)
+        if n < 2:
+            return mean, np.full_like(mean, -np.inf), np.full_like(mean, np.inf)
+        half = _student(level, n - 1) * d.std(-1, ddof=1) / math.sqrt(n)
+        return mean, mean - half, mean + half
 
 
 def welch(a, b, level: float = LEVEL):
@@ -62,13 +64,13 @@ def welch(a, b, level: float = LEVEL):
     n, m = a.shape[-1], b.shape[-1]
     if min(n, m) < 2:
         raise ValueError(f"runs without shared seeds: two each, got {n} and {m}")
-    mean = a.mean(-1) - b.mean(-1)
-    va, vb = a.var(-1, ddof=1) / n, b.var(-1, ddof=1) / m
-    with np.errstate(invalid="ignore"):  # 0 / 0 where all runs are alike
+    with np.errstate(over="ignore", invalid="ignore"):  # 0 / 0 where all are alike
+        mean = a.mean(-1) - b.mean(-1)
+        va, vb = a.var(-1, ddof=1) / n, b.var(-1, ddof=1) / m
         freedom = (va + vb) ** 2 / (va**2 / (n - 1) + vb**2 / (m - 1))
-    freedom = np.where(np.isfinite(freedom), freedom, n + m - 2)
-    half = _student(level, freedom) * np.sqrt(va + vb)
-    return mean, mean - half, mean + half
+        freedom = np.where(np.isfinite(freedom), freedom, n + m - 2)
+        half = _student(level, freedom) * np.sqrt(va + vb)
+        return mean, mean - half, mean + half
 
 
 def _student(level: float, freedom):
@@ -119,15 +121,16 @@ def estimate(
     """
     a = _per_pair(kind, np.asarray(a, dtype=float))
     b = None if b is None else _per_pair(kind, np.asarray(b, dtype=float))
-    if b is None or paired:
-        d = a if b is None else a - b
-        ends, n = interval(d, level), len(d)
-        spread = float(d.std(ddof=1)) if n > 1 else math.nan
-    else:
-        ends, n = welch(a, b, level), min(len(a), len(b))
-        spread = math.sqrt(a.var(ddof=1) + b.var(ddof=1))
-    if kind == "ratio":
-        ends = np.exp(ends)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if b is None or paired:
+            d = a if b is None else a - b
+            ends, n = interval(d, level), len(d)
+            spread = float(d.std(ddof=1)) if n > 1 else math.nan
+        else:
+            ends, n = welch(a, b, level), min(len(a), len(b))
+            spread = math.sqrt(a.var(ddof=1) + b.var(ddof=1))
+        if kind == "ratio":
+            ends = np.exp(ends)
     value, low, high = (float(end) for end in ends)
     return Estimate(value, low, high, n, spread, paired)
 

@@ -22,13 +22,13 @@ from lmcourse.evidence.effects import SHOWN
 from lmcourse.evidence.results import (
     Row,
     Run,
+    here,
     make_of,
     missing_runs,
     read_rows,
     run_file,
     run_missing,
 )
-from lmlib.machine import environment
 
 GALLERY = ("dve-faces70", "lmdis-faces64")
 OPEN = ("undecided", "not tested")
@@ -280,7 +280,7 @@ def uncommitted() -> list[str]:
 
 def this_make() -> str:
     """The make of device that runs here are measured on."""
-    return make_of(environment()["device"])
+    return make_of(here()["device"])
 
 
 def work(

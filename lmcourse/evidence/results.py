@@ -22,7 +22,6 @@ from typing import BinaryIO, get_args
 from lmcourse.budget import current_budget
 from lmcourse.evidence import images
 from lmcourse.evidence.files import alone, taken, undisturbed
-from lmlib.machine import environment
 from lmlib.places import repository_root
 
 
@@ -140,9 +139,18 @@ def _results_file(experiment: str, folder: Path | None = None) -> Path:
     return (folder or results_folder()) / f"{experiment}.jsonl"
 
 
+def _float(text: str) -> float:
+    """A number of a row: JSON has no NaN, and no row has 1e999."""
+    value = float(text)
+    if not finite(value):
+        raise ValueError(f"numbers must be finite, got {text:.40}")
+    return value
+
+
 def _parse(line: bytes) -> Row:
     try:
-        record = json.loads(line.decode("utf-8"))
+        text = line.decode("utf-8")
+        record = json.loads(text, parse_float=_float, parse_constant=_float)
     except ValueError as error:  # covers bad UTF-8 and bad JSON
         raise ValueError(f"not a JSON object ({error})") from None
     except RecursionError:
@@ -342,6 +350,13 @@ def missing_runs(runs: list[Run], folder: Path | None = None) -> list[Run]:
     ]
 
 
+def here() -> dict:
+    """``lmlib.machine.environment``, asked for when a run begins: it loads torch."""
+    from lmlib.machine import environment
+
+    return environment()
+
+
 def run_missing(
     runs: list[Run], folder: Path | None = None, progress: bool = True
 ) -> list[Row]:
@@ -359,7 +374,7 @@ def run_missing(
     todo = missing_runs(runs, folder)
     if not todo:
         return []
-    where, new, done = environment(), [], len(runs) - len(todo)
+    where, new, done = here(), [], len(runs) - len(todo)
     with tqdm(total=len(runs), initial=done, unit="run", disable=not progress) as bar:
         for run in todo:
             bar.set_description(run.name)
