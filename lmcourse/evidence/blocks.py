@@ -134,7 +134,11 @@ def details(verdict: Verdict, code: str = "") -> list[str]:
         number = f"{value['value']:g} {value['unit']}"
         lines.append(f"also in the paper: {value['name']} {number}")
     if claim.diagnosis:
-        rows = ", ".join(f"{code}{term}{code}" for _, term in claim.diagnosis_rows)
+        rows = ", ".join(
+            f"{code}{b['row']}{code} "
+            + ("no row" if b["mean"] is None else f"{b['mean']:.3g}")
+            for b in verdict.backing
+        )
         lines.append(f"why: {claim.diagnosis} ({rows})")
     return lines + [claim.note] * bool(claim.note)
 

@@ -18,8 +18,10 @@ shown; contradicted wrongly in at most 5 of 100 for each effect.
 
 import math
 import re
+import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +31,7 @@ from lmcourse.evidence.effects import OPEN, REFUTED, Estimate
 from lmcourse.evidence.register import Claim, Effect, Term
 from lmcourse.evidence.register import ClaimError as ClaimError
 from lmcourse.evidence.register import load_claims as load_claims
-from lmcourse.evidence.results import Row, read_images, read_rows
+from lmcourse.evidence.results import Row, latest, read_images, read_rows
 
 VERDICTS = ("reproduced", "contradicted", "undecided", "not tested")
 MOST = 10  # more seeds than that: "too small to decide here"
@@ -219,12 +221,12 @@ class Verdict:
     effects: list[Measured] = field(default_factory=list)
     controls: list[Measured | None] = field(default_factory=list)  # one for each effect
     others: list[Measured] = field(default_factory=list)  # of other lengths
+    backing: list[dict] = field(default_factory=list)  # the diagnosis': row, mean, n
 
     def as_dict(self) -> dict:
         """Ready for JSON."""
         record = {k: v for k, v in vars(self.claim).items() if k != "effects"}
-        rows = [f"{experiment} {term}" for experiment, term in record["diagnosis_rows"]]
-        record["diagnosis_rows"] = rows
+        record["diagnosis_rows"] = self.backing
         record |= {"verdict": self.verdict, "reason": self.reason}
         for name in ("effects", "controls", "others"):
             record[name] = [part and part.as_dict() for part in getattr(self, name)]
@@ -233,17 +235,30 @@ class Verdict:
 
 def judge(claim: Claim, folder: Path | None = None) -> Verdict:
     """The verdict on one claim from the rows in ``folder`` (default data/results)."""
-    rows = read_rows(claim.experiment, folder)
-    return judge_rows(claim, rows, read_images(claim.experiment, folder))
+    return _judge_with(claim, lambda name: _read(name, folder))
 
 
 def judge_all(
     path: Path | None = None, folder: Path | None = None, tables: dict | None = None
 ) -> list[Verdict]:
-    claims = load_claims(path, tables)
-    names = dict.fromkeys(claim.experiment for claim in claims)
-    read = {e: (read_rows(e, folder), read_images(e, folder)) for e in names}
-    return [judge_rows(claim, *read[claim.experiment]) for claim in claims]
+    claims, read = load_claims(path, tables), cache(lambda name: _read(name, folder))
+    return [_judge_with(claim, read) for claim in claims]
+
+
+def _read(experiment: str, folder: Path | None) -> tuple[list[Row], dict]:
+    return read_rows(experiment, folder), read_images(experiment, folder)
+
+
+def _judge_with(claim: Claim, read) -> Verdict:
+    verdict = judge_rows(claim, *read(claim.experiment))
+    for experiment, term in claim.diagnosis_rows:
+        about = (term.setting, term.metric)
+        found = latest(r for r in read(experiment)[0] if (r.setting, r.metric) == about)
+        values = [row.value for row in found if row.budget != "quick"]
+        backing = {"row": f"{experiment} {term}", "n": len(values)}
+        backing["mean"] = statistics.fmean(values) if values else None
+        verdict.backing.append(backing)
+    return verdict
 
 
 def judge_rows(claim: Claim, rows: list[Row], images: dict | None = None) -> Verdict:

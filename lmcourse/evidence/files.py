@@ -1,7 +1,8 @@
 """Files that several processes share: locks, and writing whole or not at all.
 
 A lock belongs to an open file handle, so the system frees it when its process ends,
-however that happens. Its file is empty and stays in ``data/cache/locks``.
+however that happens. Its file is empty and stays: ``.NAME.lock`` beside a shared file,
+a hash in ``data/cache/locks`` for what is no file.
 """
 
 import hashlib
@@ -14,18 +15,18 @@ from filelock import FileLock, Timeout
 
 from lmlib.places import repository_root
 
+WAIT = 0.01  # seconds between two looks at a lock that another process holds
 
-def _lock(about: str) -> FileLock:
-    folder = repository_root() / "data" / "cache" / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    name = hashlib.sha256(about.encode()).hexdigest()[:16]
-    return FileLock(folder / name, poll_interval=0.01)
+
+def _beside(path: Path) -> FileLock:
+    path = path.resolve()
+    return FileLock(path.with_name(f".{path.name}.lock"))
 
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
     """Wait until no other process writes or reads ``path``, and keep others out."""
-    with _lock(str(path.resolve())):
+    with _beside(path).acquire(poll_interval=WAIT):
         yield
 
 
@@ -33,9 +34,9 @@ def alone(path: Path) -> Iterator[None]:
 def undisturbed(path: Path) -> Iterator[None]:
     """``alone``, for reading: where no lock can be made (a checkout that may only be
     read) nobody writes either, and it goes on without."""
+    lock = _beside(path)
     try:
-        lock = _lock(str(path.resolve()))
-        lock.acquire()
+        lock.acquire(poll_interval=WAIT)
     except OSError:
         lock = None
     try:
@@ -48,7 +49,9 @@ def undisturbed(path: Path) -> Iterator[None]:
 @contextmanager
 def taken(about: str) -> Iterator[bool]:
     """True if ``about`` is ours while this lasts; False if another process has it."""
-    lock = _lock(about)
+    folder = repository_root() / "data" / "cache" / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / hashlib.sha256(about.encode()).hexdigest()[:16])
     try:
         lock.acquire(blocking=False)
     except Timeout:

@@ -86,7 +86,7 @@ def test_other_lengths_notes_and_diagnoses_are_folded(tmp_path):
     append_rows(rows(GOOD) + rows(long, steps=4000), tmp_path)
     folded = markdown(verdicts(tmp_path, toml)).split("<details>")[1]
     assert "after 4,000 steps: with / without × 0.26" in folded
-    assert "why: Too short. (`real:error`)" in folded
+    assert "why: Too short. (`toy real:error` 1.1)" in folded
     assert "  - A note." in folded
 
 
