@@ -77,8 +77,11 @@ def ours_text(claim: Claim, measured: Measured) -> str:
 def tally(verdicts: list[Verdict]) -> str:
     """How many claims came out how, as a sentence."""
     counts = [(sum(v.verdict == name for v in verdicts), name) for name in VERDICTS]
-    first, *middle, last = (f"{n} {name}" for n, name in counts)
-    return f"Of {len(verdicts)} claims {first}, {', '.join(middle)} and {last}."
+    (first, name), *middle, last = counts
+    words = "".join(f", {n} {which}" for n, which in middle)
+    are = "is" if first == 1 else "are"
+    ends = f"{words} and {last[0]} {last[1]}"
+    return f"Of {len(verdicts)} claims, {first} {are} {name}{ends}."
 
 
 # --- all of them ----------------------------------------------------------------------
@@ -99,8 +102,8 @@ def markdown(verdicts: list[Verdict]) -> str:
         for number, measured in enumerate(found):
             says = f"*{measured.effect.says}*"
             first = f"**{claim.id}** {claim.statement}<br>{says}"
-            cells = [says, paper_text(measured.effect)]
-            cells += [ours_text(claim, measured) + MARKS[measured.stands], ""]
+            ours = ours_text(claim, measured) + MARKS[measured.stands]
+            cells = [says, _together(paper_text(measured.effect)), _together(ours), ""]
             if not number:
                 cells[0], cells[3] = first, words
             row = " | ".join(_line(cell).replace("|", "\\|") for cell in cells)
@@ -110,6 +113,12 @@ def markdown(verdicts: list[Verdict]) -> str:
         lines.append(f"- **{verdict.claim.id}** ({_line(verdict.claim.source)})")
         lines += [f"  - {_line(part)}" for part in details(verdict, code="`")]
     return "\n".join([*lines, "", "</details>"])
+
+
+def _together(text: str) -> str:
+    """No line breaks within brackets and behind a cross, in a narrow column."""
+    pieces = re.compile(r"\[[^]]*\]|\([^)]*\)|× ")
+    return pieces.sub(lambda match: match[0].replace(" ", "&nbsp;"), text)
 
 
 def _line(text: str) -> str:

@@ -45,9 +45,11 @@ def test_the_table_has_a_row_for_each_effect_and_folds_the_rest(tmp_path):
     assert head == "| claim | paper | ours, 90 % interval | verdict |"
     assert first == (
         "| **toy-1** Labels teach places.<br>*the class is right* | 0.99 | "
-        "0.994 [0.981, 1.01], 2 seeds ✓ | **reproduced** |"
+        "0.994 [0.981,&nbsp;1.01], 2 seeds ✓ | **reproduced** |"
     )
-    assert second.startswith("| *with / without* | × 0.50 (2 / 4) | × 0.26 [0.")
+    assert second.startswith(
+        "| *with / without* | ×&nbsp;0.50 (2&nbsp;/&nbsp;4) | ×&nbsp;0.26 [0."
+    )
     for words in (
         "`real:error / none:error < 1`: × 0.26",
         "means 1.1 and 4.2, seeds 0, 1, 100 steps",
@@ -65,7 +67,7 @@ def test_the_text_of_the_command_says_the_same(tmp_path):
     assert spoken.startswith("toy-1  [reproduced]  Labels teach places.\n")
     assert "control shuffled:accuracy > 0.9: 0.51 [" in spoken
     assert spoken.endswith(
-        "Of 1 claims 1 reproduced, 0 contradicted, 0 undecided and 0 not tested."
+        "Of 1 claims, 1 is reproduced, 0 contradicted, 0 undecided and 0 not tested."
     )
     assert text([]) == "no claims registered"
 
@@ -73,7 +75,7 @@ def test_the_text_of_the_command_says_the_same(tmp_path):
 def test_what_is_not_tested_has_a_row_too(tmp_path):
     shown = markdown(verdicts(tmp_path))
     assert "**not tested**: no row of toy/real:accuracy |" in shown
-    assert "| *with / without* | × 0.50 (2 / 4) | – |  |" in shown
+    assert "| *with / without* | ×&nbsp;0.50 (2&nbsp;/&nbsp;4) | – |  |" in shown
 
 
 def test_other_lengths_notes_and_diagnoses_are_folded(tmp_path):
@@ -170,9 +172,11 @@ def test_a_block_may_pick_papers_or_claims_or_ask_for_the_tally(tmp_path):
     assert "toy-1" in render(BLOCK, both, "README")
     for words, count in (("tally", 2), ("tally toy", 1)):
         counted = render(BLOCK.replace("begin -->", f"begin {words} -->"), both, "x")
-        assert f"\nOf {count} claims 0 reproduced" in counted and "|" not in counted
+        assert (
+            f"\nOf {count} claims, 0 are reproduced" in counted and "|" not in counted
+        )
     assert tally(both) == (
-        "Of 2 claims 0 reproduced, 0 contradicted, 0 undecided and 2 not tested."
+        "Of 2 claims, 0 are reproduced, 0 contradicted, 0 undecided and 2 not tested."
     )
 
 
