@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from test_claims import GOOD, ROOT, TOML, register, rows
+from toy_claims import GOOD, ROOT, TOML, register, rows
 
 from lmcourse.evidence.blocks import (
     files_with_blocks,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
-from test_claims import GOOD, ROOT, TOML, register, rows
+from toy_claims import GOOD, ROOT, TOML, register, rows
 
 from lmcourse.evidence import forest as picture
 from lmcourse.evidence.claims import judge_all
