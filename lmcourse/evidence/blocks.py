@@ -226,7 +226,7 @@ def render(source: str, verdicts: list[Verdict], name: str) -> str:
         count, only = "tally" in only, only - {"tally"}
         unknown = only.difference(*((v.claim.id, v.claim.paper) for v in verdicts))
         if unknown:
-            complain(match.start(), f"unknown claim {sorted(unknown)[0]!r}")
+            complain(match.start(), f"unknown claim {sorted(unknown)[0]!r:.60}")
         chosen = [v for v in verdicts if not only or {v.claim.id, v.claim.paper} & only]
         filled = (tally if count else markdown)(chosen)
         return f"{match[1]}{filled}\n<!-- claims:end -->"

@@ -15,6 +15,7 @@ from lmcourse.evidence.results import (
     build,
     check_fields,
     finite,
+    one_line,
     read_rows,
     summarise,
 )
@@ -97,8 +98,8 @@ def paper_tables(paper: str) -> dict[str, PaperTable]:
             start = re.search(rf"^\[{re.escape(name)}\]", text, re.MULTILINE)
             line = text.count("\n", 0, start.start()) + 1 if start else None
             place = f"{path}:{line}" if line else path
-            message = " ".join(str(error).split())
-            raise ValueError(f"{place}: table {name:.40}: {message}") from None
+            words = f"table {name:.40}: {one_line(error)}"
+            raise ValueError(f"{place}: {words}") from None
     return tables
 
 

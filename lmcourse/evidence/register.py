@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lmcourse.evidence.effects import distance
-from lmcourse.evidence.results import build, check_fields, finite
+from lmcourse.evidence.results import build, check_fields, finite, one_line
 from lmlib.places import repository_root
 
 
@@ -162,6 +162,8 @@ class Claim:
             if (
                 not isinstance(value, dict)
                 or set(value) != {"name", "value", "unit"}
+                or not isinstance(value["name"], str)
+                or not isinstance(value["unit"], str)
                 or not _is_number(value["value"])
             ):
                 raise ValueError(
@@ -217,7 +219,7 @@ def read_toml(path: Path, kind: type[ValueError]) -> tuple[dict, str]:
         last = text.count("\n") + 1 if "(at end of document)" in str(error) else None
         number = line[1] if line else last
         place = f"{path}:{number}" if number else str(path)
-        raise kind(f"{place}: not valid TOML: {error}") from None
+        raise kind(f"{place}: not valid TOML: {one_line(error)}") from None
 
 
 def load_claims(path: Path | None = None, tables: dict | None = None) -> list[Claim]:
@@ -233,7 +235,8 @@ def load_claims(path: Path | None = None, tables: dict | None = None) -> list[Cl
     except FileNotFoundError:
         raise ClaimError(f"{path}: no such file; run inside the repository") from None
     if set(document) - {"claim"}:
-        raise ClaimError(f"{path}: unknown {sorted(set(document) - {'claim'})[0]!r}")
+        unknown = sorted(set(document) - {"claim"})[0]
+        raise ClaimError(f"{path}: unknown {unknown!r:.60}")
     entries = document.get("claim", [])
     if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
         raise ClaimError(f"{path}: claims begin with a line [[claim]]")
@@ -253,8 +256,7 @@ def load_claims(path: Path | None = None, tables: dict | None = None) -> list[Cl
         except ValueError as error:
             name = str(entry.get("id", f"number {number + 1}"))
             place = f"{path}:{starts[number]}" if len(starts) == len(entries) else path
-            message = " ".join(str(error).split())
-            raise ClaimError(f"{place}: claim {name:.40}: {message}") from None
+            raise ClaimError(f"{place}: claim {name:.40}: {one_line(error)}") from None
         claims[claim.id] = claim
     return list(claims.values())
 

@@ -60,6 +60,12 @@ def finite(value: int | float) -> bool:
         return False
 
 
+def one_line(words, most: int = 400) -> str:
+    """A message on one line, and no longer than a person reads."""
+    text = " ".join(str(words).split())
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def build(kind: type, record: dict):
     """``kind(**record)``; ValueError for a field that is missing or unknown."""
     for f in fields(kind):
@@ -185,7 +191,7 @@ def read_rows(experiment: str, folder: Path | None = None, **filters) -> list[Ro
                 advice = "a run was killed here; `lmlib reproduce` sets it aside"
             else:
                 advice = "expected a JSON object with " + ", ".join(ROW_FIELDS)
-            raise ValueError(f"{path}:{number}: {error}; {advice}") from None
+            raise ValueError(f"{path}:{number}: {one_line(error)}; {advice}") from None
     known = {"budget", *ROW_FIELDS}.union(*(row.extra for row in rows))
     for name, wanted in filters.items():
         if rows and name not in known:
