@@ -86,11 +86,11 @@ class Runs:
         return sorted(choices, key=_longest, reverse=True)
 
     def _steps(self, term: Term) -> dict[str, list[int]]:
-        """Budget -> steps, rising; without 0 where anything was trained."""
+        """Budget -> steps, rising; [0] where nothing is trained."""
         steps: dict[str, list[int]] = {}
         for budget, n in sorted(self._found.get((cell(term.setting), term.metric), {})):
             steps.setdefault(budget, []).append(n)
-        return {b: [n for n in ns if n] or [0] for b, ns in steps.items()}
+        return steps
 
 
 def _longest(choice: dict) -> tuple:

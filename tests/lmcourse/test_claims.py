@@ -220,6 +220,14 @@ def test_lengths_are_by_the_steps_of_the_rows(tmp_path):
         assert result.effects[1].steps == [0, 300]
 
 
+def test_the_same_length_is_compared_where_there_is_one(tmp_path):
+    """The first was trained shorter, too; the others only as long."""
+    real = [rows({k: v for k, v in GOOD.items() if k[0] == "real"}, steps=n)
+            for n in (100, 400)]  # fmt: skip
+    others = rows({k: v for k, v in GOOD.items() if k[0] != "real"}, steps=400)
+    assert verdict(tmp_path, *real, others).effects[1].steps == [400]
+
+
 def test_settings_with_lengths_of_their_own_go_shortest_with_shortest(tmp_path):
     real = [rows({k: v for k, v in GOOD.items() if k[0] == "real"}, steps=n)
             for n in (100, 400)]  # fmt: skip
