@@ -1,444 +1,357 @@
 """Verdicts on the papers' claims, computed from result rows and never typed.
 
-``data/claims.toml`` says what is claimed and which comparison of ours tests it; its
-head explains the fields. A claim needs its negative control: the same comparison on
-rows where the mechanism was broken on purpose must come out false, or the test could
-not have failed.
+``data/claims.toml`` says what is claimed, as effects (``register.py``); ``effects.py``
+has the rule that says when an effect is shown. From that, and from the claim's negative
+control (the same comparison where the mechanism was broken on purpose):
 
-Verdicts: ``reproduced`` (all tests hold, the control fails them), ``direction only``
-(only the weaker comparisons hold), ``not reproduced``, ``not tested`` (rows are
-missing).
+- ``reproduced``: every effect is shown, and the control shows none of them;
+- ``contradicted``: an effect is refuted, its interval is on the other side;
+- ``undecided``: an interval straddles, or the control shows the effect too;
+- ``not tested``: rows are missing.
+
+Only runs on one make of device are compared, pair by pair. The longest training that
+exists for all settings of a claim counts, if it has one seed only, too. "Longer" is by
+the rows' steps, and ``Seq-MT(L,long)@5`` is a longer ``Seq-MT(L)@5``.
+A claim of several effects is shown wrongly in at most 5 of 100 cases, as all must be
+shown; contradicted wrongly in at most 5 of 100 for each effect.
 """
 
-import json
-import operator
+import math
 import re
-import tomllib
-from dataclasses import asdict, dataclass, field, replace
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
-from lmcourse.evidence.results import build, check_fields, read_rows, summarise
-from lmlib.places import repository_root
+import numpy as np
 
-OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
-BUDGETS = ("full", "class")  # best first; quick rows are for tests and judge nothing
+from lmcourse.evidence import effects as rule
+from lmcourse.evidence.effects import OPEN, REFUTED, Estimate
+from lmcourse.evidence.register import Claim, Effect, Term
+from lmcourse.evidence.register import ClaimError as ClaimError
+from lmcourse.evidence.register import load_claims as load_claims
+from lmcourse.evidence.results import Row, latest, read_images, read_rows
 
-
-class ClaimError(ValueError):
-    """Something in claims.toml is wrong; the message names the file and the claim."""
-
-
-@dataclass(frozen=True)
-class Term:
-    """``factor * setting:metric``, or the number ``factor`` when setting is None."""
-
-    factor: float
-    setting: str | None = None
-    metric: str = ""
-
-    def __str__(self):
-        name = f"{self.setting}:{self.metric}"
-        if self.setting is None:
-            return f"{self.factor:g}"
-        return name if self.factor == 1 else f"{self.factor:g} * {name}"
+VERDICTS = ("reproduced", "contradicted", "undecided", "not tested")
+MOST = 10  # more seeds than that: "too small to decide here"
 
 
-@dataclass(frozen=True)
-class Comparison:
-    left: Term
-    op: str
-    right: Term
-
-    def __str__(self):
-        return f"{self.left} {self.op} {self.right}"
-
-    def measured(self) -> list[Term]:
-        """Its terms without the plain numbers."""
-        return [t for t in (self.left, self.right) if t.setting is not None]
-
-    def replaced(self, twins: dict[str, str]) -> "Comparison":
-        """The same comparison on the control's settings."""
-        terms = (self.left, self.right)
-        left, right = (
-            replace(t, setting=twins.get(t.setting, t.setting)) for t in terms
-        )
-        return Comparison(left, self.op, right)
+def cell(setting: str) -> str:
+    """The setting without its length: ``Seq-MT(L,long)@5`` -> ``Seq-MT(L)@5``."""
+    return re.sub(r",long(?=\)|$)", "", setting)
 
 
-@dataclass(frozen=True)
-class Claim:
-    """One entry of the register; ValueError for a field that makes no sense."""
-
-    id: str
-    paper: str
-    statement: str
-    source: str
-    published: list  # of {name, value, unit}
-    experiment: str
-    settings: list
-    metrics: dict  # name -> unit
-    tests: list  # of Comparison
-    replace: dict  # setting -> its broken twin
-    because: str
-    direction: list = field(default_factory=list)  # of Comparison
-    seeds: int = 1
-    note: str = ""
-
-    def __post_init__(self):
-        check_fields(self)
-        for value in self.published:
-            if not isinstance(value, dict) or set(value) != {"name", "value", "unit"}:
-                raise ValueError(f"published needs {{name, value, unit}}, got {value}")
-        if not self.tests:
-            raise ValueError("tests is empty")
-        if self.seeds < 1:
-            raise ValueError(f"seeds must be at least 1, got {self.seeds}")
-        for comparison in self.tests + self.direction:
-            where = f" in {str(comparison)!r}; ours has"
-            for term in comparison.measured():
-                _check_in("unknown setting", term.setting, self.settings, where)
-                _check_in("unknown metric", term.metric, self.metrics, where)
-        for setting in [*self.replace, *self.replace.values()]:
-            _check_in("unknown setting", setting, self.settings, "; ours has")
-        for name in ("tests", "direction"):
-            group = getattr(self, name)
-            if group and not self.controls(group):
-                raise ValueError(f"the control touches no {name}: it controls nothing")
-
-    def controls(self, comparisons: list[Comparison]) -> list[Comparison]:
-        """Those that name a setting with a broken twin, on the twin's rows."""
-        pairs = [(c, c.replaced(self.replace)) for c in comparisons]
-        return [control for c, control in pairs if control != c]
-
-    def comparisons(self) -> dict[str, list[Comparison]]:
-        """All that is compared, by kind."""
-        return {
-            "test": self.tests,
-            "direction": self.direction,
-            "control": self.controls(self.tests),
-            "control of direction": self.controls(self.direction),
-        }
+# --- the rows of a claim --------------------------------------------------------------
 
 
-def _check_in(problem: str, name: str, known, where: str) -> None:
-    if name not in known:
-        raise ValueError(f"{problem} {name!r}{where} {sorted(known)}")
+class Runs:
+    """Rows by what is compared: ``of(term, length)`` is make -> seed -> row.
+
+    A length is a budget and a number of steps. Of rows of the same run the last counts.
+    """
+
+    def __init__(self, rows: Iterable[Row]):
+        self._found: dict[tuple, dict] = {}
+        for row in rows:
+            if row.budget != "quick":  # those are for tests and judge nothing
+                key = cell(row.setting), row.metric
+                lengths = self._found.setdefault(key, {})
+                makes = lengths.setdefault((row.budget, row.steps), {})
+                makes.setdefault(row.make, {})[row.seed] = row
+
+    def of(self, term: Term, length: tuple[str, int]) -> dict[str, dict[int, Row]]:
+        return self._found.get((cell(term.setting), term.metric), {}).get(length, {})
+
+    def has(self, term: Term) -> bool:
+        return (cell(term.setting), term.metric) in self._found
+
+    def lengths(self, terms: Iterable[Term]) -> list[dict[Term, tuple[str, int]]]:
+        """The lengths that exist for all ``terms``, the longest first.
+
+        The same steps for all where there are such. Else each setting has lengths of
+        its own (another network, another recipe): shortest with shortest, and so on.
+        What is not trained at all goes with every length.
+        """
+        found = {term: self._steps(term) for term in terms}
+        budgets = set().union(*found.values())
+        choices = []
+        for budget in budgets:
+            steps = {term: found[term].get(budget, []) for term in found}
+            if all(steps.values()):
+                choices += [
+                    {term: (budget, n) for term, n in choice.items()}
+                    for choice in _aligned(steps)
+                ]
+        return sorted(choices, key=_longest, reverse=True)
+
+    def _steps(self, term: Term) -> dict[str, list[int]]:
+        """Budget -> steps, rising; [0] where nothing is trained."""
+        steps: dict[str, list[int]] = {}
+        for budget, n in sorted(self._found.get((cell(term.setting), term.metric), {})):
+            steps.setdefault(budget, []).append(n)
+        return steps
+
+
+def _longest(choice: dict) -> tuple:
+    return max(steps for _, steps in choice.values()), sorted(map(str, choice.values()))
+
+
+def _aligned(steps: dict[Term, list[int]]) -> list[dict[Term, int]]:
+    trained = [set(ns) for ns in steps.values() if ns != [0]]
+    if not trained:
+        return [dict.fromkeys(steps, 0)]
+    common = set.intersection(*trained)
+    if common:
+        return [{t: n if ns != [0] else 0 for t, ns in steps.items()} for n in common]
+    shared = min(len(ns) for ns in trained)
+    return [
+        {term: ns[place] if ns != [0] else 0 for term, ns in steps.items()}
+        for place in range(shared)
+    ]
+
+
+def _pairs(left: dict, right: dict) -> list[tuple[Row, Row]]:
+    """Rows of the same seed on the same make of device, one pair a seed."""
+    both = {make: sorted(left[make].keys() & right[make].keys()) for make in left
+            if make in right}  # fmt: skip
+    pairs: dict[int, tuple[Row, Row]] = {}
+    for make in sorted(both, key=lambda make: (-len(both[make]), make)):
+        for seed in both[make]:
+            pairs.setdefault(seed, (left[make][seed], right[make][seed]))
+    return [pairs[seed] for seed in sorted(pairs)]
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """One comparison with its numbers. ``kind``: a key of ``Claim.comparisons``."""
+class Measured:
+    """An effect as the rows show it; ``estimate`` is None where rows are missing."""
 
-    kind: str
-    comparison: str
-    numbers: str  # "0.994 >= 0.99"
-    holds: bool
+    effect: Effect
+    estimate: Estimate | None = None
+    left: tuple[Row, ...] = ()
+    right: tuple[Row, ...] = ()
+    images: float = math.nan  # half a 90 % interval of d, from the test images alone
+
+    @property
+    def stands(self) -> int:
+        """``SHOWN``, ``OPEN`` or ``REFUTED``."""
+        if self.estimate is None:
+            return OPEN
+        ends = self.estimate.low, self.estimate.high
+        return int(rule.stands(*ends, self.effect.side, self.effect.bound))
+
+    @property
+    def steps(self) -> list[int]:
+        return sorted({row.steps for row in (*self.left, *self.right)})
+
+    def as_dict(self) -> dict:
+        record = {"says": self.effect.says, "compare": str(self.effect)}
+        record["paper"] = self.effect.size
+        if self.estimate is not None:
+            about = vars(self.estimate).items()
+            record |= {k: _plain(v) for k, v in about}
+            record["images"] = _plain(self.images)
+            for side in ("left", "right"):
+                rows = getattr(self, side)
+                record[side] = [[row.setting, row.seed, row.value] for row in rows]
+            record["steps"] = self.steps
+        return record | {"stands": {1: "shown", 0: "open", -1: "refuted"}[self.stands]}
+
+
+def _plain(value):
+    """For JSON: None for what is unknown or without end."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def measure(effect: Effect, runs: Runs, lengths: dict[Term, tuple[str, int]]):
+    """The effect at these lengths: pairs of seeds, or Welch where none are shared."""
+    found = [runs.of(term, lengths[term]) for term in effect.terms]
+    if effect.right is None:
+        pairs = _pairs(found[0], found[0])
+        return _estimated(effect, [row for row, _ in pairs])
+    left, right = found
+    pairs = _pairs(left, right)
+    if len(pairs) < 2:
+        together = [make for make in sorted(left) if make in right]
+        several = [m for m in together if min(len(left[m]), len(right[m])) > 1]
+        if several:
+            make = max(several, key=lambda m: min(len(left[m]), len(right[m])))
+            rows = [*left[make].values()], [*right[make].values()]
+            return _estimated(effect, *rows, paired=False)
+    return _estimated(effect, [a for a, _ in pairs], [b for _, b in pairs])
+
+
+def _estimated(effect: Effect, left: list, right: list | None = None, paired=True):
+    if not left:
+        return Measured(effect)
+    values = [[r.value for r in rows] for rows in (left, right) if rows is not None]
+    try:
+        found = rule.estimate(effect.kind, *values, paired=paired)
+    except ValueError as error:
+        where = f"{left[0].experiment}: {effect}"
+        raise ValueError(f"{where}: {error}; claim a difference") from None
+    return Measured(effect, found, tuple(left), tuple(right or ()))
+
+
+def _with_images(measured: Measured, kept: dict) -> Measured:
+    """The part of the test images, where their errors were kept for every row."""
+    rows = [*measured.left, *measured.right]
+    if not kept or not rows or not all(row.image_key in kept for row in rows):
+        return measured
+    sides = [
+        [kept[row.image_key] for row in side]
+        for side in (measured.left, measured.right)
+        if side
+    ]
+    if len({len(vector) for side in sides for vector in side}) > 1:
+        return measured  # not of the same images
+    means = [np.mean(side, axis=0, dtype=float)[None] for side in sides]
+    error = rule.test_set_error(measured.effect.kind, *means)
+    return Measured(**vars(measured) | {"images": rule.NORMAL * error})
+
+
+# --- verdicts -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Verdict:
     claim: Claim
-    verdict: str
+    verdict: str  # one of VERDICTS
     reason: str
-    measured: list[dict] = field(default_factory=list)  # summarise() of the rows used
-    outcomes: list[Outcome] = field(default_factory=list)
-    budget: str | None = None
+    effects: list[Measured] = field(default_factory=list)
+    controls: list[Measured | None] = field(default_factory=list)  # one for each effect
+    others: list[Measured] = field(default_factory=list)  # of other lengths
+    backing: list[dict] = field(default_factory=list)  # the diagnosis': row, mean, n
 
     def as_dict(self) -> dict:
-        """Ready for JSON: an unknown deviation is null, not NaN."""
-        record = asdict(self)
-        for row in record["measured"]:
-            row |= {name: None for name, value in row.items() if value != value}
-        claim = record.pop("claim")
-        for name in ("tests", "direction"):
-            claim[name] = [str(c) for c in getattr(self.claim, name)]
-        return claim | record
-
-
-# --- reading the register -------------------------------------------------------------
-
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?"
-_TERM = re.compile(rf"(?:({_NUMBER})\s*\*\s*)?([^\s:*]+):([^\s:*]+)|({_NUMBER})")
-
-
-def parse_comparison(text: str) -> Comparison:
-    """``"x:accuracy >= 0.99"``, ``"x:error < 0.8 * y:error"``; no code is run."""
-    parts = re.split(r"\s([<>=]+)\s", text)
-    if len(parts) != 3:
-        raise ValueError(f"cannot read comparison {text!r}: expected TERM OP TERM")
-    if parts[1] not in OPERATORS:
-        raise ValueError(f"unknown operator {parts[1]!r} in {text!r}: use >=, >, <, <=")
-    comparison = Comparison(_term(parts[0]), parts[1], _term(parts[2]))
-    if not comparison.measured():
-        raise ValueError(f"comparison {text!r} measures nothing")
-    return comparison
-
-
-def _term(text: str) -> Term:
-    match = _TERM.fullmatch(text.strip())
-    if not match:
-        raise ValueError(
-            f"cannot read {text!r}: expected a number, setting:metric "
-            "or number * setting:metric"
-        )
-    factor, setting, metric, number = match.groups()
-    return Term(float(number or factor or 1), setting, metric or "")
-
-
-def load_claims(path: Path | None = None, tables: dict | None = None) -> list[Claim]:
-    """All claims of the register. With ``tables`` (``lmcourse.experiments.TABLES``), a
-    claim on an experiment or setting that no table runs is an error too.
-
-    Raises ClaimError, one message with file and claim id, for anything unknown or
-    missing.
-    """
-    path = path or repository_root() / "data" / "claims.toml"
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ClaimError(f"{path}: no such file; run inside the repository") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ClaimError(f"{path}: not valid TOML: {error}") from None
-    if set(document) - {"claim"}:
-        raise ClaimError(f"{path}: unknown {sorted(set(document) - {'claim'})[0]!r}")
-    claims: dict[str, Claim] = {}
-    for number, entry in enumerate(document.get("claim", []), start=1):
-        try:
-            claim = _claim(entry)
-            if claim.id in claims:
-                raise ValueError("this id was used before")
-            if tables is not None:
-                _check_known(claim, tables)
-        except ValueError as error:
-            name = entry.get("id", f"number {number}")
-            raise ClaimError(f"{path}: claim {name}: {error}") from None
-        claims[claim.id] = claim
-    return list(claims.values())
-
-
-def _claim(entry: dict) -> Claim:
-    record = dict(entry)
-    for part in ("ours", "control"):
-        if not isinstance(record.get(part), dict):
-            raise ValueError(f"lacks {part}")
-        record |= record.pop(part)
-    for name in ("tests", "direction"):
-        if isinstance(record.get(name), list):
-            record[name] = [parse_comparison(str(text)) for text in record[name]]
-    return build(Claim, record)
-
-
-def _check_known(claim: Claim, tables: dict) -> None:
-    """ValueError unless some table runs the claim's settings and measures its metrics.
-
-    A run that does not declare its metrics may measure any.
-    """
-    name, runs = claim.experiment, [r for t in tables.values() for r in t.runs()]
-    experiments = {run.experiment for run in runs}
-    _check_in("unknown experiment", name, experiments, "; the tables run")
-    metrics = {run.setting: run.metrics for run in runs if run.experiment == name}
-    for setting in claim.settings:
-        where = f" of {name}; they run"
-        _check_in("no table runs setting", setting, metrics, where)
-    for setting in claim.settings:
-        for metric in claim.metrics if metrics[setting] else ():
-            where = f": {name}/{setting} measures"
-            _check_in("unknown metric", metric, metrics[setting], where)
-
-
-# --- judging --------------------------------------------------------------------------
+        """Ready for JSON."""
+        record = {k: v for k, v in vars(self.claim).items() if k != "effects"}
+        record["diagnosis_rows"] = self.backing
+        record |= {"verdict": self.verdict, "reason": self.reason}
+        for name in ("effects", "controls", "others"):
+            record[name] = [part and part.as_dict() for part in getattr(self, name)]
+        return record
 
 
 def judge(claim: Claim, folder: Path | None = None) -> Verdict:
-    """The verdict on one claim from the rows in ``folder`` (default data/results).
-
-    All numbers come from one budget, ``full`` if its rows are complete, else ``class``:
-    a setting trained long is not compared with one trained short.
-    """
-    rows = read_rows(claim.experiment, folder, setting=claim.settings)
-    rows = [row for row in rows if row.metric in claim.metrics]
-    needed = [
-        t for cs in claim.comparisons().values() for c in cs for t in c.measured()
-    ]
-    for budget in BUDGETS:
-        chosen = [row for row in rows if row.budget == budget]
-        measured = summarise(chosen, by=("setting", "metric"))
-        seeds = {(m["setting"], m["metric"]): m["n"] for m in measured}
-        have = [seeds.get((term.setting, term.metric), 0) for term in needed]
-        if min(have) >= claim.seeds:
-            return _judge(claim, measured, budget)
-    term, n = next((t, n) for t, n in zip(needed, have, strict=True) if n < claim.seeds)
-    needs = f"needs {claim.seeds} seed(s) of {term.metric}, has {n}"
-    return Verdict(claim, "not tested", f"{claim.experiment}/{term.setting} {needs}")
-
-
-def _judge(claim: Claim, measured: list[dict], budget: str) -> Verdict:
-    mean = {(m["setting"], m["metric"]): m["mean"] for m in measured}
-
-    def value(term: Term) -> float:
-        return term.factor * (mean[term.setting, term.metric] if term.setting else 1)
-
-    def outcome(kind: str, c: Comparison) -> Outcome:
-        left, right = value(c.left), value(c.right)
-        holds = bool(OPERATORS[c.op](left, right))
-        return Outcome(kind, str(c), f"{left:.4g} {c.op} {right:.4g}", holds)
-
-    def failing(outcomes: list[Outcome]) -> str:
-        return "fails " + "; ".join(o.numbers for o in outcomes if not o.holds)
-
-    groups = claim.comparisons().items()
-    outcomes = [[outcome(kind, c) for c in group] for kind, group in groups]
-    tests, direction, controls, weak_controls = outcomes
-    if all(o.holds for o in tests):
-        verdict, reason = "reproduced", "all tests hold, and the control fails them"
-    elif direction and all(o.holds for o in direction):
-        verdict, reason = "direction only", failing(tests)
-        controls += weak_controls
-    else:
-        verdict, reason = "not reproduced", failing(direction or tests)
-    passing = [o.comparison for o in controls if o.holds]
-    if passing and verdict != "not reproduced":
-        verdict = "not reproduced"
-        reason = "the control passes too: " + "; ".join(passing)
-    shown = tests + direction + controls
-    return Verdict(claim, verdict, reason, measured, shown, budget)
+    """The verdict on one claim from the rows in ``folder`` (default data/results)."""
+    return _judge_with(claim, lambda name: _read(name, folder))
 
 
 def judge_all(
     path: Path | None = None, folder: Path | None = None, tables: dict | None = None
 ) -> list[Verdict]:
-    return [judge(claim, folder) for claim in load_claims(path, tables)]
+    claims, read = load_claims(path, tables), cache(lambda name: _read(name, folder))
+    return [_judge_with(claim, read) for claim in claims]
 
 
-# --- showing, and keeping texts in step -----------------------------------------------
+def _read(experiment: str, folder: Path | None) -> tuple[list[Row], dict]:
+    return read_rows(experiment, folder), read_images(experiment, folder)
 
 
-def _published(claim: Claim) -> list[str]:
-    return [f"{p['name']} {p['value']:g} {p['unit']}" for p in claim.published]
+def _judge_with(claim: Claim, read) -> Verdict:
+    verdict = judge_rows(claim, *read(claim.experiment))
+    for experiment, term in claim.diagnosis_rows:
+        about = (term.setting, term.metric)
+        found = latest(r for r in read(experiment)[0] if (r.setting, r.metric) == about)
+        values = [row.value for row in found if row.budget != "quick"]
+        backing = {"row": f"{experiment} {term}", "n": len(values)}
+        backing["mean"] = statistics.fmean(values) if values else None
+        verdict.backing.append(backing)
+    return verdict
 
 
-def _measured(verdict: Verdict, pairs: list[tuple[str, str]]) -> str:
-    """A table cell: mean, deviation and seeds of each (setting, metric)."""
-    rows = {(row["setting"], row["metric"]): row for row in verdict.measured}
-    lines = []
-    for setting, metric in pairs if rows else []:
-        row = rows[setting, metric]
-        spread = f" ± {row['std']:.1g}" if row["n"] > 1 else ""
-        seeds = f"{row['n']} seed{'s' if row['n'] > 1 else ''}"
-        lines.append(f"{metric} {row['mean']:.3g}{spread} ({seeds}), {setting}")
-    return "<br>".join(lines)
-
-
-def markdown(verdicts: list[Verdict]) -> str:
-    """The table of claims as Markdown, for README and notebooks."""
-    lines = [
-        "| claim | source | published | measured | negative control | verdict |",
-        "|---|---|---|---|---|---|",
+def judge_rows(claim: Claim, rows: list[Row], images: dict | None = None) -> Verdict:
+    """The verdict from the ``rows`` of the claim's experiment."""
+    runs = Runs(rows)
+    tested = list(dict.fromkeys(t for effect in claim.effects for t in effect.terms))
+    for term in tested:
+        if not runs.has(term):
+            return Verdict(claim, "not tested", f"no row of {claim.experiment}/{term}")
+    known = list(filter(runs.has, claim.terms))
+    choices = runs.lengths(known)
+    every = [[measure(e, runs, lengths) for e in claim.effects] for lengths in choices]
+    complete = [all(m.estimate for m in found) for found in every]
+    if True not in complete:
+        return Verdict(claim, "not tested", _nothing_to_pair(every))
+    place = complete.index(True)
+    measured = [_with_images(m, images or {}) for m in every[place]]
+    controls = [c and _control(c, runs, choices[place]) for c in claim.controls]
+    others = [
+        m
+        for lengths in runs.lengths(tested)
+        if any(lengths[term] != choices[place][term] for term in tested)
+        for m in (measure(effect, runs, lengths) for effect in claim.effects)
+        if m.estimate
     ]
-    for verdict in verdicts:
-        claim, twins = verdict.claim, verdict.claim.replace
-        terms = [term for c in claim.tests for term in c.measured()]
-        tested = list(dict.fromkeys((t.setting, t.metric) for t in terms))
-        reason = "" if verdict.verdict == "reproduced" else f": {verdict.reason}"
-        cells = [
-            f"{claim.id}: {claim.statement}",
-            claim.source,
-            "<br>".join(_published(claim)),
-            _measured(verdict, tested),
-            _measured(verdict, [(twins[s], m) for s, m in tested if s in twins]),
-            f"**{verdict.verdict}**{reason}" + (claim.note and f". {claim.note}"),
-        ]
-        row = " | ".join(cell.replace("|", "\\|") for cell in cells)
-        lines.append(f"| {row} |")
-    return "\n".join(lines)
+    return Verdict(claim, *_decide(measured, controls), measured, controls, others)
 
 
-def text(verdicts: list[Verdict]) -> str:
-    """What ``lmlib claims`` prints: each claim with its comparisons spelled out."""
-    lines = []
-    for verdict in verdicts:
-        claim = verdict.claim
-        lines.append(f"{claim.id}  [{verdict.verdict}]  {claim.statement}")
-        lines.append(f"    {claim.source}: {', '.join(_published(claim))}")
-        for o in verdict.outcomes:
-            answer = "yes" if o.holds else "no"
-            lines.append(f"    {o.kind:9}  {o.comparison}: {o.numbers}, {answer}")
-        lines += [f"    {words}" for words in (verdict.reason, claim.note) if words]
-    return "\n".join(lines) or "no claims registered"
+def _control(effect: Effect, runs: Runs, lengths: dict) -> Measured:
+    known = all(map(runs.has, effect.terms))
+    return measure(effect, runs, lengths) if known else Measured(effect)
 
 
-_BEGIN = re.compile(r"^<!-- claims:begin", re.MULTILINE)
-_BLOCK = re.compile(
-    r"^(<!-- claims:begin([^>\n]*)-->\n).*?^<!-- claims:end -->",
-    re.DOTALL | re.MULTILINE,
-)
+def _nothing_to_pair(every: list[list[Measured]]) -> str:
+    for measured in every[0] if every else ():
+        if measured.estimate is None:
+            names = " and ".join(term.setting for term in measured.effect.terms)
+            return f"no runs of {names} on the same make of device"
+    return "no training of the same length for all its settings"
 
 
-def render(source: str, verdicts: list[Verdict], name: str = "text") -> str:
-    """``source`` with every claims block filled in anew.
-
-    A block lies between ``<!-- claims:begin -->`` and ``<!-- claims:end -->``; papers
-    or claim ids after ``begin`` (``<!-- claims:begin seqmt -->``) keep only those
-    claims. Raises ValueError with ``name`` for an unknown one and a missing end.
-    """
-    if len(_BEGIN.findall(source)) != len(_BLOCK.findall(source)):
-        raise ValueError(f"{name}: a claims:begin without its claims:end")
-
-    def fill(match: re.Match) -> str:
-        only = set(match[2].split())
-        unknown = only.difference(*((v.claim.id, v.claim.paper) for v in verdicts))
-        if unknown:
-            word = sorted(unknown)[0]
-            raise ValueError(f"{name}: claims:begin names unknown claim {word!r}")
-        chosen = [v for v in verdicts if not only or {v.claim.id, v.claim.paper} & only]
-        return f"{match[1]}{markdown(chosen)}\n<!-- claims:end -->"
-
-    return _BLOCK.sub(fill, source)
-
-
-def _cells(path: Path) -> tuple[dict, list[dict]]:
-    """A notebook and its Markdown cells. A Markdown file counts as one such cell."""
-    content = path.read_text(encoding="utf-8")
-    if path.suffix != ".ipynb":
-        return {}, [{"source": content}]
-    try:
-        notebook = json.loads(content)
-        return notebook, [c for c in notebook["cells"] if c["cell_type"] == "markdown"]
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{path}: not a Jupyter notebook") from None
+def _decide(measured: list[Measured], controls: list) -> tuple[str, str]:
+    """The verdict and its reason."""
+    refuted = [m.effect.says for m in measured if m.stands == REFUTED]
+    if refuted:
+        which = f": {'; '.join(refuted)}" if len(measured) > 1 else ""
+        return "contradicted", f"the other way round{which}"
+    still = [m for m in measured if m.stands == OPEN]
+    if still:
+        return "undecided", what_would_decide(still)
+    pairs = [(m, c) for m, c in zip(measured, controls, strict=True) if c]
+    for _, control in pairs:
+        if control.estimate is None:
+            return "not tested", f"no row of its control, {control.effect}"
+    passing = [
+        c.effect.says for m, c in pairs
+        if rule.passes(c.estimate, m.estimate, m.effect.side, m.effect.bound)
+    ]  # fmt: skip
+    if passing:
+        return "undecided", "the control shows it too: " + "; ".join(passing)
+    return "reproduced", "every effect is shown, and the control shows none"
 
 
-def stale_blocks(
-    paths: list[Path], verdicts: list[Verdict], write: bool = False
-) -> list[Path]:
-    """The Markdown files and notebooks whose claims blocks disagree with the rows.
-
-    With ``write=True`` they are brought up to date.
-    """
-    stale = []
-    for path in paths:
-        notebook, cells = _cells(path)
-        old = ["".join(cell["source"]) for cell in cells]
-        new = [render(source, verdicts, str(path)) for source in old]
-        if new == old:
-            continue
-        stale.append(path)
-        for cell, source in zip(cells, new, strict=True):
-            cell["source"] = source.splitlines(keepends=True)
-        content = "".join(new)
-        if notebook:
-            content = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
-        if write:
-            path.write_text(content, encoding="utf-8")
-    return stale
+def goal(measured: Measured) -> tuple[float | None, str]:
+    """The effect that must be told from none: its distance from the bound, and whose
+    size it is. The paper's where it has one, else ours; None if ours leans away."""
+    effect = measured.effect
+    if effect.size is not None:
+        size, whose = effect.size, "the paper's size"
+    else:
+        size, whose = measured.estimate.value, "this size"
+    far = rule.distance(effect.kind, size, effect.side, effect.bound)
+    return (far if far > 0 else None), whose
 
 
-def files_with_blocks(root: Path) -> list[Path]:
-    """README and other Markdown, data/README and notebooks that hold a block."""
-    patterns = ("*.md", "data/*.md", "notebooks/*.ipynb")
-    return [
-        path
-        for pattern in patterns
-        for path in sorted(root.glob(pattern))
-        if any(_BEGIN.search("".join(cell["source"])) for cell in _cells(path)[1])
-    ]
+def what_would_decide(still: list[Measured]) -> str:
+    """How many more seeds would decide these open effects, in words."""
+    if any(m.estimate.n < 2 for m in still):
+        return "one seed, no interval"
+    more, words = 0, []
+    for measured in still:
+        far, whose = goal(measured)
+        if far is None:
+            return "leans the other way, within its interval"
+        n, spread = measured.estimate.n, measured.estimate.spread
+        needed = rule.seeds_needed(far, spread, most=n + MOST)
+        if needed is None:
+            return f"an effect of {whose} is too small to decide here"
+        if needed - n > more:
+            more, words = needed - n, [whose]
+        elif not more:
+            words = [whose]
+    if not more:
+        return f"an effect of {words[0]} would have shown by now"
+    seeds = "1 more seed" if more == 1 else f"{more} more seeds"
+    return f"{seeds} would decide an effect of {words[0]}"

@@ -5,11 +5,20 @@ computed. A table says which of our settings and metrics answers to a cell, from
 and column: ``Seq-MT(L+C)`` and 5 make ``Seq-MT(L+C)@5``.
 """
 
-import tomllib
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import Formatter
 
-from lmcourse.evidence.results import build, check_fields, read_rows, summarise
+from lmcourse.evidence.register import read_toml
+from lmcourse.evidence.results import (
+    build,
+    check_fields,
+    finite,
+    one_line,
+    read_rows,
+    summarise,
+)
 from lmlib.places import repository_root
 
 
@@ -32,6 +41,14 @@ class PaperTable:
         check_fields(self)
         if self.better not in ("lower", "higher"):
             raise ValueError(f"better must be 'lower' or 'higher', got {self.better!r}")
+        for name in ("setting", "metric"):
+            if not _is_pattern(getattr(self, name)):
+                raise ValueError(
+                    f"{name} may hold {{row}} and {{column}}, got "
+                    f"{getattr(self, name)!r:.60}"
+                )
+        for name, value in self.others.items():
+            _number(value, name)
 
     @property
     def percents(self) -> list[int]:
@@ -69,20 +86,52 @@ def paper_tables(paper: str) -> dict[str, PaperTable]:
     path = next((file for file in files if file.is_file()), None)
     if path is None:
         raise ValueError(f"{files[0]}: no tables of a paper called {paper!r}")
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path}: not valid TOML: {error}") from None
+    document, text = read_toml(path, ValueError)
     tables = {}
     for name, entry in document.items():
         try:
-            rows = {row: _cells(cells) for row, cells in entry.get("rows", {}).items()}
+            if not isinstance(entry, dict):
+                raise ValueError(f"must be a table, got {entry!r:.40}")
+            rows = _rows(entry.get("rows", {}))
             tables[name] = build(PaperTable, entry | {"rows": rows})
         except ValueError as error:
-            raise ValueError(f"{path}: table {name}: {error}") from None
+            start = re.search(rf"^\[{re.escape(name)}\]", text, re.MULTILINE)
+            line = text.count("\n", 0, start.start()) + 1 if start else None
+            place = f"{path}:{line}" if line else path
+            words = f"table {name:.40}: {one_line(error)}"
+            raise ValueError(f"{place}: {words}") from None
     return tables
 
 
-def _cells(cells: dict) -> dict[int, float]:
-    """``{"5": 3.95}`` -> ``{5: 3.95}``: TOML's keys are words."""
-    return {int(column): float(value) for column, value in cells.items()}
+def _rows(rows) -> dict[str, dict[int, float]]:
+    """``{"L": {"5": 3.95}}`` -> ``{"L": {5: 3.95}}``: TOML's keys are words."""
+    if not isinstance(rows, dict):
+        raise ValueError(f"rows must be a table, got {rows!r:.40}")
+    found: dict[str, dict[int, float]] = {}
+    for row, cells in rows.items():
+        if not isinstance(cells, dict):
+            raise ValueError(f"row {row:.40}: must be {{column = value}}")
+        found[row] = {}
+        for column, value in cells.items():
+            if not re.fullmatch(r"[0-9]{1,9}", column):
+                raise ValueError(f"row {row:.40}: column {column!r:.40} is no number")
+            found[row][int(column)] = _number(value, f"row {row}, column {column}")
+    return found
+
+
+def _number(value, where: str) -> float:
+    if type(value) not in (int, float) or not finite(value):
+        raise ValueError(f"{where:.60}: must be a number, got {value!r:.40}")
+    return float(value)
+
+
+def _is_pattern(text: str) -> bool:
+    """Does it name nothing but ``{row}`` and ``{column}``?"""
+    try:
+        parts = list(Formatter().parse(text))
+    except ValueError:  # a brace without its partner
+        return False
+    return all(
+        name in (None, "row", "column") and not form and not conversion
+        for _, name, form, conversion in parts
+    )

@@ -3,16 +3,16 @@
 ``data/results/EXPERIMENT.jsonl`` holds one JSON object a line, one metric of one run
 each. Rows are only ever appended. A process killed while writing leaves at most half a
 last line; the next append moves that fragment to ``EXPERIMENT.jsonl.broken`` and
-touches nothing else.
+touches nothing else. Errors of single test images lie beside them (``images.py``).
 """
 
-import hashlib
 import json
 import math
 import os
 import re
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass, field, fields
@@ -20,13 +20,9 @@ from pathlib import Path
 from typing import BinaryIO, get_args
 
 from lmcourse.budget import current_budget
-from lmlib.machine import environment
+from lmcourse.evidence import images
+from lmcourse.evidence.files import alone, taken, undisturbed
 from lmlib.places import repository_root
-
-try:
-    import fcntl
-except ImportError:  # Windows: appending without a lock has to do
-    fcntl = None
 
 
 def results_folder() -> Path:
@@ -56,6 +52,20 @@ def check_fields(record) -> None:
             raise ValueError(f"{f.name} must be {expected}, got {value!r}")
 
 
+def finite(value: int | float) -> bool:
+    """Is it a number that a float can hold? 10**400 is an int and is not."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def one_line(words, most: int = 400) -> str:
+    """A message on one line, and no longer than a person reads."""
+    text = " ".join(str(words).split())
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def build(kind: type, record: dict):
     """``kind(**record)``; ValueError for a field that is missing or unknown."""
     for f in fields(kind):
@@ -66,6 +76,11 @@ def build(kind: type, record: dict):
         if name not in kind.__dataclass_fields__:
             raise ValueError(f"has unknown field {name!r}")
     return kind(**record)
+
+
+def make_of(device: str) -> str:
+    """``cpu (AMD EPYC, 1 threads)`` -> ``cpu (AMD EPYC)``: what runs may share."""
+    return re.sub(r",? \d+ threads", "", device)
 
 
 @dataclass(frozen=True)
@@ -89,8 +104,11 @@ class Row:
         _results_file(self.experiment)
         if not self.setting or not self.metric:
             raise ValueError("setting and metric must not be empty")
-        if not math.isfinite(self.value) or not math.isfinite(self.seconds):
-            raise ValueError(f"{self.metric} must be finite, got {self.value!r}")
+        for name, value in ((self.metric, self.value), ("seconds", self.seconds)):
+            if not finite(value):
+                raise ValueError(f"{name} must be finite, got {value!r:.40}")
+        if not isinstance(self.budget, str):
+            raise ValueError(f"budget must be str, got {self.budget!r}")
 
     def line(self) -> str:
         return json.dumps(asdict(self), allow_nan=False)
@@ -98,6 +116,17 @@ class Row:
     @property
     def budget(self) -> str:
         return self.extra.get("budget", "class")
+
+    @property
+    def make(self) -> str:
+        """The make of device: processor and precision, without the threads."""
+        return make_of(self.device)
+
+    @property
+    def image_key(self) -> images.Key:
+        """Under what the errors of its single images are kept."""
+        about = (self.setting, self.seed, self.metric, self.budget)
+        return images.Key(*about, self.steps, self.make)
 
     def get(self, name: str):
         """A field of the row or, failing that, of ``extra``; None if in neither."""
@@ -116,11 +145,22 @@ def _results_file(experiment: str, folder: Path | None = None) -> Path:
     return (folder or results_folder()) / f"{experiment}.jsonl"
 
 
+def _float(text: str) -> float:
+    """A number of a row: JSON has no NaN, and no row has 1e999."""
+    value = float(text)
+    if not finite(value):
+        raise ValueError(f"numbers must be finite, got {text:.40}")
+    return value
+
+
 def _parse(line: bytes) -> Row:
     try:
-        record = json.loads(line.decode("utf-8"))
+        text = line.decode("utf-8")
+        record = json.loads(text, parse_float=_float, parse_constant=_float)
     except ValueError as error:  # covers bad UTF-8 and bad JSON
         raise ValueError(f"not a JSON object ({error})") from None
+    except RecursionError:
+        raise ValueError("not a JSON object (nested too deeply)") from None
     if not isinstance(record, dict):
         raise ValueError("not a JSON object")
     return build(Row, record)
@@ -136,10 +176,8 @@ def read_rows(experiment: str, folder: Path | None = None, **filters) -> list[Ro
     path = _results_file(experiment, folder)
     if not path.exists():
         return []
-    with open(path, "rb") as file:
-        if fcntl:
-            fcntl.flock(file, fcntl.LOCK_SH)  # not in the middle of someone's append
-        lines = file.read().split(b"\n")
+    with undisturbed(path):  # not in the middle of someone's append
+        lines = path.read_bytes().split(b"\n")
     rows = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -153,7 +191,7 @@ def read_rows(experiment: str, folder: Path | None = None, **filters) -> list[Ro
                 advice = "a run was killed here; `lmlib reproduce` sets it aside"
             else:
                 advice = "expected a JSON object with " + ", ".join(ROW_FIELDS)
-            raise ValueError(f"{path}:{number}: {error}; {advice}") from None
+            raise ValueError(f"{path}:{number}: {one_line(error)}; {advice}") from None
     known = {"budget", *ROW_FIELDS}.union(*(row.extra for row in rows))
     for name, wanted in filters.items():
         if rows and name not in known:
@@ -167,9 +205,7 @@ def read_rows(experiment: str, folder: Path | None = None, **filters) -> list[Ro
 def _locked(path: Path) -> Iterator[BinaryIO]:
     """The results file opened for appending, alone, with a whole last line."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+b") as file:
-        if fcntl:
-            fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
+    with alone(path), open(path, "a+b") as file:
         file.seek(0)
         data = file.read()
         fragment = data[data.rfind(b"\n") + 1 :]
@@ -200,6 +236,27 @@ def append_rows(rows: Iterable[Row], folder: Path | None = None) -> None:
     for path, lines in by_file.items():
         with _locked(path) as file:
             file.write("".join(line + "\n" for line in lines).encode())
+
+
+def read_images(experiment: str, folder: Path | None = None) -> dict:
+    """Errors of single test images: ``Row.image_key`` -> float16 vector ``(images,)``.
+
+    Rows measured without them have none.
+    """
+    results = _results_file(experiment, folder).parent
+    return images.read(experiment, results)
+
+
+def append_images(rows: Iterable[Row], vectors: dict, folder: Path | None = None):
+    """Keep ``vectors``, metric -> errors of the test images, of one run's ``rows``.
+
+    Written whole or not at all. ``images.ImagesFull`` where they would pass the limit.
+    """
+    rows = list(rows)
+    if rows and vectors:
+        results = _results_file(rows[0].experiment, folder).parent
+        kept = {r.image_key: vectors[r.metric] for r in rows if r.metric in vectors}
+        images.append(rows[0].experiment, kept, results)
 
 
 def repair(experiment: str, folder: Path | None = None) -> None:
@@ -247,16 +304,14 @@ def summarise(
     return table
 
 
-# --- where a row was measured ---------------------------------------------------------
-
-
 # --- runs and tables ------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Run:
     """One named run. ``function()`` returns ``{metric: value}``, and may add
-    ``"steps"`` (int) and ``"extra"`` (dict), which go into every row of the run.
+    ``"steps"`` (int) and ``"extra"`` (dict), which go into every row of the run, and
+    ``"images"``: ``{metric: errors of the single test images}``, kept beside the rows.
 
     With ``metrics`` given, a run counts as done only when rows of all of them exist,
     and a function that returns others is an error.
@@ -301,6 +356,13 @@ def missing_runs(runs: list[Run], folder: Path | None = None) -> list[Run]:
     ]
 
 
+def here() -> dict:
+    """``lmlib.machine.environment``, asked for when a run begins: it loads torch."""
+    from lmlib.machine import environment
+
+    return environment()
+
+
 def run_missing(
     runs: list[Run], folder: Path | None = None, progress: bool = True
 ) -> list[Row]:
@@ -318,14 +380,15 @@ def run_missing(
     todo = missing_runs(runs, folder)
     if not todo:
         return []
-    where, new, done = environment(), [], len(runs) - len(todo)
+    where, new, done = here(), [], len(runs) - len(todo)
     with tqdm(total=len(runs), initial=done, unit="run", disable=not progress) as bar:
         for run in todo:
             bar.set_description(run.name)
             with _taken(run, folder) as ours:
                 if ours:
                     try:
-                        rows = _rows(run, where)
+                        rows, vectors = _rows(run, where)
+                        _keep_images(run, rows, vectors, folder)
                     except Exception as error:
                         error.add_note(f"in run {run.name}")
                         raise
@@ -341,26 +404,24 @@ def _taken(run: Run, folder: Path | None) -> Iterator[bool]:
 
     The lock goes with the process, so a killed one leaves its run to the next.
     """
-    if not fcntl:
-        yield True
-        return
-    about = f"{folder or results_folder()}/{run.name}/{current_budget()}"
-    name = hashlib.sha256(about.encode()).hexdigest()[:16]
-    locks = repository_root() / "data" / "cache" / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    with open(locks / name, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-            return
-        yield bool(missing_runs([run], folder))
+    place = (folder or results_folder()).resolve()
+    with taken(f"{place}/{run.name}/{current_budget()}") as free:
+        yield free and bool(missing_runs([run], folder))
 
 
-def _rows(run: Run, where: dict) -> list[Row]:
-    """Do one run and make its rows."""
+def _keep_images(run: Run, rows: list[Row], vectors: dict, folder) -> None:
+    """Before the rows, whose presence says that the run is done."""
+    try:
+        append_images(rows, vectors, folder)
+    except images.ImagesFull as error:  # not worth losing the run for
+        warnings.warn(f"{error}; {run.name} is kept without them", stacklevel=2)
+
+
+def _rows(run: Run, where: dict) -> tuple[list[Row], dict]:
+    """Do one run and make its rows; and the errors of single images, by metric."""
     started = time.perf_counter()
     values = dict(run.function())
+    vectors = dict(values.pop("images", {}))
     same = {
         "experiment": run.experiment,
         "setting": run.setting,
@@ -375,4 +436,7 @@ def _rows(run: Run, where: dict) -> list[Row]:
             f"returned the metrics {sorted(values)}, expected "
             f"{sorted(run.metrics) or 'at least one'}"
         )
-    return [Row(metric=name, value=float(v), **same) for name, v in values.items()]
+    if not set(vectors) <= set(values):
+        raise ValueError(f"images of {sorted(vectors)}, metrics {sorted(values)}")
+    rows = [Row(metric=name, value=float(v), **same) for name, v in values.items()]
+    return rows, vectors

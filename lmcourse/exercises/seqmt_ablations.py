@@ -6,6 +6,7 @@ import statistics
 import torch
 from scipy.stats import t as student
 
+from lmcourse.evidence.effects import paired_interval
 from lmcourse.exercises import exercise
 from lmcourse.exercises.compare import close, first_hint
 
@@ -75,16 +76,6 @@ def _interp(errors, percents, target) -> float:
 
 
 # ---- is the difference more than luck? -----------------------------------------------
-
-
-def paired_interval(ours, theirs):
-    seeds = sorted(set(ours) & set(theirs))
-    gaps = [ours[seed] - theirs[seed] for seed in seeds]
-    mean, n = statistics.fmean(gaps), len(gaps)
-    if n < 2:
-        return mean, -math.inf, math.inf  # one seed says nothing about luck
-    half = student.ppf(0.975, n - 1) * statistics.stdev(gaps) / math.sqrt(n)
-    return mean, mean - half, mean + half
 
 
 @exercise("paired_interval", solution=paired_interval, library=paired_interval)

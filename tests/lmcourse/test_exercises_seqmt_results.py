@@ -406,7 +406,20 @@ def test_measured_is_in_the_units_of_the_table(tmp_path, monkeypatch):
         ("[t]\nsource = 'x'", "table t: lacks about"),
         ("[t]\nsource='x'\nabout='x'\nexperiment='x'\nmetric='x'\nunit='x'\nscale=1\n"
          "better='more'\n[t.rows]", "better must be"),
-        ("[t.rows]\nx = { five = 1.0 }", "table t: invalid literal"),
+        ("a = 1\n[t", ":2: not valid TOML"),
+        ("[t.rows]\nx = { five = 1.0 }", "table t: row x: column 'five' is no"),
+        ("[t.rows]\nx = { 5 = 'a' }", "row x, column 5: must be a number"),
+        (f"[t.rows]\nx = {{ 5 = 1{'0' * 400} }}", "must be a number"),
+        ("[t]\nrows = 3", ":1: table t: rows must be a table"),
+        ("\n[t.rows]\nx = 3", "row x: must be"),
+        ("t = 3", "must be a table, got 3"),
+        (f"t = {'[' * 100_000}", "nested too deeply"),
+        ("[t]\nsource='x'\nabout='x'\nexperiment='x'\nmetric='{x}'\nunit='x'\nscale=1\n"
+         "better='lower'\n[t.rows]", ":1: table t: metric may hold"),
+        ("[t]\nsource='x'\nabout='x'\nexperiment='x'\nmetric='x'\nunit='x'\nscale=1\n"
+         "better='lower'\nsetting='{row'\n[t.rows]", "setting may hold"),
+        ("[t]\nsource='x'\nabout='x'\nexperiment='x'\nmetric='x'\nunit='x'\nscale=1\n"
+         "better='lower'\n[t.rows]\n[t.others]\nx = 'y'", "x: must be a number"),
     ],
 )  # fmt: skip
 def test_a_wrong_file_is_named(tmp_path, monkeypatch, text, message):

@@ -15,13 +15,15 @@ import pytest
 from scipy import stats
 
 from lmcourse.budget import budget, current_budget
-from lmcourse.evidence import results
+from lmcourse.evidence import images, results
 from lmcourse.evidence.results import (
     Row,
     Run,
+    append_images,
     append_rows,
     latest,
     missing_runs,
+    read_images,
     read_rows,
     repair,
     run_missing,
@@ -74,6 +76,14 @@ BROKEN = {
     ),
     "text as value": (GOOD.replace("0.5", '"0.5"'), "value must be int or float"),
     "NaN": (GOOD.replace("0.5", "NaN"), "must be finite"),
+    "10 to the 400": (GOOD.replace("0.5", "1" + "0" * 400), "must be finite"),
+    "5,000 digits": (GOOD.replace("0.5", "1" * 5000), "not a JSON object"),
+    "endless seconds": (GOOD.replace("1.5", "1" + "0" * 400), "seconds must be finite"),
+    "a budget of lists": (
+        GOOD.replace('"extra": {}', '"extra": {"budget": [1]}'),
+        "budget must be str",
+    ),
+    "a nest": ("[" * 100_000, "nested too deeply"),
     "a foreign row": (GOOD.replace('"toy"', '"other"'), "belongs to .*'other'"),
     "bytes": ("\udcff\udcfe", "not a JSON object"),
 }
@@ -163,6 +173,141 @@ def test_two_processes_append_without_mixing_lines(tmp_path):
 def test_a_row_that_makes_no_sense_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         replace(row(), **change)
+
+
+def test_the_make_of_a_device_is_its_processor_and_precision():
+    def make(device):
+        return replace(row(), device=device).make
+
+    assert make("cpu (AMD EPYC, 1 threads)") == make("cpu (AMD EPYC, 2 threads)")
+    assert make("cpu (Intel(R) Xeon(R) Processor, 1 threads)") != make("cpu (AMD EPYC)")
+    half = "cpu (AMD EPYC, 1 threads, bfloat16)"
+    assert make(half) == "cpu (AMD EPYC, bfloat16)"
+    assert make("NVIDIA H200 (bfloat16)") == "NVIDIA H200 (bfloat16)"
+
+
+def test_rows_are_read_where_no_lock_can_be_made(tmp_path):
+    append_rows([row()], tmp_path)
+    lock = tmp_path / ".toy.jsonl.lock"
+    lock.unlink()
+    lock.mkdir()  # as good as a folder that may only be read, to root too
+    assert read_rows("toy", tmp_path) == [row()]
+    with pytest.raises(OSError):
+        append_rows([row()], tmp_path)
+
+
+# --- errors of single images ----------------------------------------------------------
+
+
+def test_image_errors_come_back_with_three_digits(tmp_path):
+    rows = [row(), row(metric="error"), row(seed=1)]
+    errors = np.array([0.1234567, 250.0, math.nan])
+    append_images(rows[:2], {"accuracy": errors, "error": [1, 2]}, tmp_path)
+    append_images(rows[2:], {"accuracy": errors[:2] / 2}, tmp_path)
+    found = read_images("toy", tmp_path)
+    assert set(found) == {r.image_key for r in rows}
+    back = found[rows[0].image_key]
+    assert back.dtype == np.float16 and back.shape == (3,)
+    np.testing.assert_allclose(back, errors, rtol=5e-4)
+    append_images(rows[:1], {"accuracy": [7.0]}, tmp_path)  # measured again
+    assert read_images("toy", tmp_path)[rows[0].image_key] == [7]
+    assert len(read_images("toy", tmp_path)) == 3
+    assert read_images("never-run", tmp_path) == {}
+    other = replace(rows[0], device="cpu (another)")  # another row, other errors
+    assert other.image_key not in found
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([[1.0]], r"one error an image, got shape \(1, 1\)"),
+        ([], "one error an image"),
+        ([math.inf], "below 65,504"),
+        ([1e6], "below 65,504"),
+    ],
+)
+def test_image_errors_that_cannot_be_kept_are_refused(tmp_path, values, message):
+    with pytest.raises(ValueError, match=f"images of accuracy must be.*{message}"):
+        append_images([row()], {"accuracy": values}, tmp_path)
+    assert read_images("toy", tmp_path) == {}
+
+
+def test_all_image_errors_together_stay_small(tmp_path, monkeypatch):
+    assert images.LIMIT == 20_000_000
+    monkeypatch.setattr(images, "LIMIT", 6000)
+    thousand = np.ones(1000)
+    append_images([row()], {"accuracy": thousand}, tmp_path)
+    append_images([row()], {"accuracy": thousand}, tmp_path)  # the same: no more room
+    other = replace(row(), experiment="other")
+    append_images([other], {"accuracy": thousand}, tmp_path)
+    with pytest.raises(images.ImagesFull, match="MB, more than 0.006"):
+        append_images([row(seed=1)], {"accuracy": thousand}, tmp_path)
+    assert list(read_images("toy", tmp_path)) == [row().image_key]
+    files = list((tmp_path / "images").glob("*.safetensors"))
+    assert sum(file.stat().st_size for file in files) <= 6000 and len(files) == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 100, b"\x10" + b"\0" * 7 + b"{}" * 8])
+def test_a_broken_file_of_image_errors_is_named(tmp_path, content):
+    path = tmp_path / "images" / "toy.safetensors"
+    path.parent.mkdir()
+    path.write_bytes(content)
+    for act in (
+        read_images,
+        lambda *a: append_images([row()], {"accuracy": [1]}, a[1]),
+    ):
+        with pytest.raises(ValueError, match=r"toy\.safetensors: not a file of image"):
+            act("toy", tmp_path)
+    assert path.read_bytes() == content
+
+
+def test_foreign_tensors_are_no_image_errors(tmp_path):
+    from safetensors.numpy import save
+
+    path = tmp_path / "images" / "toy.safetensors"
+    path.parent.mkdir()
+    name = json.dumps(row().image_key)
+    for key, vector, message in (
+        ("weight", np.ones(2, "f2"), "not a file of image errors"),
+        (name.replace("0", '"0"', 1), np.ones(2, "f2"), "seed in"),
+        (name, np.ones(2, "f4"), "must be a float16 vector, got float32"),
+        (name, np.ones((2, 2), "f2"), "must be a float16 vector"),
+    ):
+        path.write_bytes(save({key: vector}))
+        with pytest.raises(ValueError, match=message):
+            read_images("toy", tmp_path)
+
+
+IMAGES = """
+import sys
+from pathlib import Path
+from lmcourse.evidence.results import Row, append_images
+seed, folder = int(sys.argv[1]), Path(sys.argv[2])
+for i in range(30):
+    row = Row("toy", f"{i}", seed, "m", i, 0, "cpu", {}, None, 0.0)
+    append_images([row], {"m": [float(i)] * 500}, folder)
+    print(i, flush=True)
+"""
+
+
+def test_two_processes_keep_image_errors_and_a_killed_one_tears_nothing(tmp_path):
+    def start(seed):
+        command = [sys.executable, "-c", IMAGES, str(seed), str(tmp_path)]
+        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+    writers = [start(0), start(1)]
+    assert [writer.wait(60) for writer in writers] == [0, 0]
+    assert len(read_images("toy", tmp_path)) == 60
+    third = start(2)
+    while third.stdout.readline() != "9\n":
+        pass
+    third.kill()
+    third.wait()
+    found = read_images("toy", tmp_path)  # the old file or the new, and no lock is left
+    assert sum(key.seed == 2 for key in found) >= 10
+    assert all(
+        (v == float(k.setting)).all() and len(v) == 500 for k, v in found.items()
+    )
 
 
 # --- summaries ------------------------------------------------------------------------
@@ -329,9 +474,27 @@ def test_an_interrupted_table_goes_on_where_it_stopped(tmp_path):
     assert calls == [0, 1, 2]
 
 
+def test_a_run_may_give_the_errors_of_its_images(tmp_path, monkeypatch):
+    errors = np.linspace(0, 1, 50)
+
+    def work():
+        return {"accuracy": 0.9, "error": 0.5, "images": {"error": errors}}
+
+    rows = run_missing([Run("toy", "a", 0, work)], tmp_path, progress=False)
+    assert {r.metric for r in rows} == {"accuracy", "error"}
+    ((key, kept),) = read_images("toy", tmp_path).items()
+    assert key == rows[1].image_key
+    np.testing.assert_allclose(kept, errors, rtol=5e-4, atol=1e-6)
+    monkeypatch.setattr(images, "LIMIT", 100)  # no room: the run itself is not lost
+    with pytest.warns(UserWarning, match="toy/a/seed 1 is kept without them"):
+        rows = run_missing([Run("toy", "a", 1, work)], tmp_path, progress=False)
+    assert len(rows) == 2 and len(read_images("toy", tmp_path)) == 1
+
+
 @pytest.mark.parametrize(
     ("result", "message"),
     [
+        ({"accuracy": 1, "error": 1, "images": {"eror": [1]}}, r"images of \['eror'\]"),
         ({"accuracy": 0.9}, r"\['accuracy'\], expected \['accuracy', 'error'\]"),
         ({"accuracy": 0.9, "error": math.nan}, "error must be finite, got nan"),
         ({}, "expected"),
@@ -343,6 +506,18 @@ def test_a_run_with_wrong_metrics_writes_nothing(tmp_path, result, message):
         run_missing([run], tmp_path, progress=False)
     assert "in run toy/a/seed 0" in error.value.__notes__
     assert read_rows("toy", tmp_path) == []
+
+
+def test_a_run_that_another_process_holds_is_left_to_it(tmp_path):
+    calls = []
+    runs = toy_runs(calls)
+    with results._taken(runs[1], tmp_path) as ours:
+        assert ours
+        run_missing(runs, tmp_path, progress=False)
+        assert calls == [0, 2]
+        assert missing_runs(runs, tmp_path) == [runs[1]]
+    run_missing(runs, tmp_path, progress=False)
+    assert calls == [0, 2, 1]
 
 
 SLOW = """

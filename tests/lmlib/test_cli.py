@@ -44,12 +44,9 @@ id = "toy-1"
 paper = "toy"
 statement = "It works."
 source = "table 1"
-published = [{ name = "accuracy", value = 0.99, unit = "share" }]
-tests = ["real:accuracy > 0.9"]
-[claim.ours]
 experiment = "toy"
-settings = ["real", "shuffled"]
 metrics = { accuracy = "share" }
+effects = [{ says = "right", compare = "real:accuracy > 0.9", paper = [0.99] }]
 [claim.control]
 replace = { real = "shuffled" }
 because = "shuffled"
@@ -129,6 +126,34 @@ def test_control_c_ends_in_130_and_says_how_to_resume(course, capsys):
     assert [row.setting for row in read_rows("toy")] == ["real"]
 
 
+def test_what_another_process_does_is_not_told_as_done(course, capsys):
+    from lmcourse.evidence import results
+
+    runs = course.tables["toy-1"].runs()
+    with results._taken(runs[1], None) as ours:
+        assert ours
+        assert run("reproduce", "toy-1", "--only", "real") == 0
+    told = capsys.readouterr().out
+    assert "1 of 2 runs done, 1 of them now, 1 in the hands of another process" in told
+    assert run("reproduce", "toy-1", "--only", "real", "--seeds", "0") == 0
+    assert "1 run done, 0 of them now (class)" in capsys.readouterr().out
+
+
+def test_claims_as_a_figure(course, capsys):
+    from PIL import Image
+
+    assert run("claims", "--figure", str(course.root / "claims.png")) == 2
+    assert "unknown claim" in capsys.readouterr().err  # the README's are not these
+    text = (course.root / "data" / "claims.toml").read_text()
+    from lmcourse.evidence.forest import README
+
+    every = [text.replace("toy-1", name) for name in README]
+    (course.root / "data" / "claims.toml").write_text("".join(every))
+    assert run("claims", "--figure", str(course.root / "claims.png")) == 0
+    with Image.open(course.root / "claims.png") as picture:
+        assert "seqmt-5, not tested: right: paper 0.99" in picture.info["Description"]
+
+
 INTERRUPTED = """
 import sys, time
 from lmlib import cli
@@ -171,7 +196,7 @@ def test_claims_as_text_json_and_markdown(course, capsys):
     assert run("claims", "--json") == 0
     (claim,) = json.loads(capsys.readouterr().out)
     assert claim["verdict"] == "reproduced"
-    assert claim["measured"][0]["n"] == 2
+    assert claim["effects"][0]["n"] == 2
     assert run("claims", "--markdown") == 0
     assert "| **reproduced** |" in capsys.readouterr().out
 
@@ -226,7 +251,7 @@ def test_an_unknown_budget_and_a_broken_register_are_one_line_too(
 ):
     (course.root / "data" / "claims.toml").write_text("[[claim]]\nid = 'x'\n")
     assert run("claims") == 2
-    assert "claims.toml: claim x: lacks ours" in capsys.readouterr().err
+    assert "claims.toml:1: claim x: lacks control" in capsys.readouterr().err
     monkeypatch.setenv("LMLIB_BUDGET", "huge")
     assert run("reproduce", "--list") == 2
     assert "quick, class or full, got 'huge'" in capsys.readouterr().err
