@@ -138,8 +138,8 @@ def test_an_answer_may_be_changed_without_changing_the_next():
 
 def test_what_is_remembered_is_bounded(monkeypatch):
     assert geometry_fast._basis.cache_info().maxsize * geometry_fast.KEPT * 4 <= 64e6
-    warp, monkeypatched = grid_warp(), 20 * 13 * 19
-    for limit, kept in ((monkeypatched - 1, 0), (monkeypatched, 1)):
+    warp, numbers = grid_warp(), 20 * 13 * 19
+    for limit, kept in ((numbers - 1, 0), (numbers, 1)):
         monkeypatch.setattr(geometry_fast, "KEPT", limit)
         found = warp.backward(lattice(3, 20, 13))
         plain = warp.backward(lattice(3, 20, 13), plain=True)
