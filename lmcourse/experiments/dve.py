@@ -489,6 +489,7 @@ PROBLEMS = cells.by_name(
         questions=measure_faces,
         answers=face_metrics,
         settings=dict.fromkeys(("C64+DVE", "C64"), 1),
+        kept=("C64+DVE", "C64"),
     ),
     Problem(
         name="dve-turned",

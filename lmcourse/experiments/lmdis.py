@@ -472,6 +472,7 @@ PROBLEMS = cells.by_name(
         },
         error=partial(distance_error, (0, 1)),
         mouth=(3, 4),
+        kept=("K10,gallery", "K30,gallery"),
     ),
     Problem(
         name="lmdis-celeba",
