@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lmlib.datasets import Size, height_and_width
 from lmlib.datasets.photos import SUFFIXES, Box, cut, frame, read_photo
-from lmlib.samples import Batch, as_tensor
+from lmlib.samples import Batch, as_tensor, to_gray
 
 
 @cache
@@ -169,12 +169,6 @@ class ImageSet:
                 seen = seen & (points.abs() <= 1).all(-1)
             batch |= {"landmarks": points, "visible": seen}
         return {name: value.to(device) for name, value in batch.items()}
-
-
-def to_gray(images: Tensor) -> Tensor:
-    """``(B, 3, H, W)`` to ``(B, 1, H, W)``, weighted as in ITU-R 601."""
-    weights = images.new_tensor((0.299, 0.587, 0.114))
-    return (images * weights.view(3, 1, 1)).sum(1, keepdim=True)
 
 
 def in_box(points: Tensor, boxes: Tensor) -> Tensor:

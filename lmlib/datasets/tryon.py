@@ -19,9 +19,9 @@ from lmlib.datasets import (
     malformed,
     read_lines,
 )
-from lmlib.datasets.images import Ahead, image_files, in_box, to_gray
+from lmlib.datasets.images import Ahead, image_files, in_box
 from lmlib.datasets.photos import Box, UnreadableImage, cut, frame, read_photo
-from lmlib.samples import Batch
+from lmlib.samples import Batch, to_gray
 
 # Where each part is: VITON in the layout of PF-AFN, whose test part has no more.
 VITON_PARTS = {

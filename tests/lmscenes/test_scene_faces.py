@@ -286,7 +286,7 @@ def test_the_nearest_point_stays_and_holes_are_closed():
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"size": 16}, "32 to 256 pixels, got 16"),
+        ({"size": 16}, "32 to 256 pixels a side, got 16"),
         ({"yaw": 90}, "yaw must be 0 to 60 degrees, got 90"),
         ({"pitch": -1}, "pitch must be 0 to 40"),
         ({"roll": 200}, "roll must be 0 to 180"),
