@@ -13,7 +13,8 @@ def read_crop(text: str):
         left, top, right, bottom = map(float, text.split(","))
     except ValueError:
         left = right = top = bottom = 0
-    if not (left < right and top < bottom):
+    reach = max(map(abs, (left, top, right, bottom)))
+    if not (left < right and top < bottom and reach <= 100):  # not so for NaN
         raise ValueError(
             "crop must be a name or left,top,right,bottom as shares of width and "
             f"height, such as 0.1,0,0.9,1; got {text!r}"
