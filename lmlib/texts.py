@@ -59,6 +59,22 @@ def check_writable(path: Path) -> None:
         raise OSError(f"{path.parent}: cannot write there ({error.strerror})") from None
 
 
+def printable(text: str) -> str:
+    """One line that a terminal shows and does not obey: control characters, line
+    breaks and what is no text appear as their escapes."""
+    return "".join(
+        letter
+        if letter.isprintable()
+        else letter.encode("unicode_escape").decode("ascii")
+        for letter in text
+    )
+
+
+def counted(number: int, thing: str) -> str:
+    """``1 photograph``, ``2 photographs``."""
+    return f"{number} {thing}{'s' * (number != 1)}"
+
+
 def positive(text: str) -> int:
     """A whole number above zero, for a parser."""
     if not text.isdecimal() or not int(text):
