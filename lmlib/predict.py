@@ -278,7 +278,7 @@ def overlay_paths(names: list[str], overlay: Path) -> dict[str, Path]:
 
     def below(path: Path) -> Path:
         if root is not None:
-            return path.relative_to(root)
+            return Path(os.path.relpath(path, root))
         return Path(path.drive.strip(":\\/"), *path.parts[1:])
 
     def key(path: Path) -> str:  # file systems may not tell A from a

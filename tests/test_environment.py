@@ -39,7 +39,7 @@ DISTRIBUTIONS = {
     "yaml": "pyyaml",
 }
 LOCAL = {"lmlib", "lmscenes", "lmcourse", "tests", "tools", "benchmarks", "conftest"}
-LOCAL |= {"exercise_answers", "spots"}  # helpers of the tests, beside them
+LOCAL |= {"exercise_answers", "spots", "fuzzing"}  # helpers of the tests, beside them
 # The library may use the base packages only, the course its extra, the rest also the
 # test extra.
 LIBRARY_FOLDERS = ("lmlib", "lmscenes")

@@ -307,7 +307,14 @@ def test_bad_indices_are_named(indices):
 
 
 def test_any_size_can_be_drawn():
-    """Shadows are made at a quarter of the size, which need not divide it."""
+    """Shadows are made at a quarter of the size, which need not divide it: the picture
+    is that of twice the size, averaged."""
     for size in (33, 45, 62):
-        image = Faces(size).batch(range(2))["image"]
-        assert image.shape[-2:] == (size, size) and image.isfinite().all()
+        small, large = Faces(size).batch(range(4)), Faces(2 * size).batch(range(4))
+        assert small["image"].shape == (4, 3, size, size)
+        torch.testing.assert_close(small["landmarks"], large["landmarks"])
+        halved = torch.nn.functional.avg_pool2d(large["image"], 2)
+        off = (small["image"] - halved).abs().mean()
+        another = (small["image"].roll(1, 0) - halved).abs().mean()
+        shifted = (small["image"].roll(1, -1) - halved).abs().mean()
+        assert off < 0.02 and off < shifted / 2 and off < another / 5, size
