@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,12 +94,12 @@ def opened_photo(
     To be left as soon as a small part of the image has been made.
     """
 
-    def decoded(image: Image.Image) -> Photo:
+    def decoded(image: Image.Image, load: Callable) -> Photo:
         size = image.size
         if needed and image.format == "JPEG":
             share = needed / min(size)
             image.draft("RGB", tuple(math.ceil(side * share) for side in size))
-        image.load()
+        load()
         if turn:
             tag = image.getexif().get(ExifTags.Base.Orientation, 1)
             size = size[::-1] if tag in (5, 6, 7, 8) else size
@@ -117,13 +118,13 @@ def opened_classes(path: Path) -> Iterator[Image.Image]:
         UnreadableImage: as ``read_photo``, and an image of colours.
     """
 
-    def decoded(image: Image.Image) -> Image.Image:
+    def decoded(image: Image.Image, load: Callable) -> Image.Image:
         if image.mode not in ("P", "L"):
             raise UnreadableImage(
                 f"{path}: expected a parse map, with a palette or grey, got "
                 f"{image.mode}"
             )
-        image.load()
+        load()
         return Image.fromarray(np.asarray(image))
 
     with _decoding(path, decoded) as classes:
@@ -132,8 +133,14 @@ def opened_classes(path: Path) -> Iterator[Image.Image]:
 
 @contextmanager
 def _decoding(path: Path, decoded: Callable) -> Iterator:
-    """What ``decoded`` makes of an opened image; all that goes wrong, in one line."""
+    """What ``decoded`` makes of an opened image and of a function that decodes its
+    pixels, once there is room; all that goes wrong, in one line."""
     with ExitStack() as held:
+
+        def load(image: Image.Image) -> None:
+            held.enter_context(_ROOM.of(math.prod(image.size)))
+            image.load()
+
         try:
             with path.open("rb") as file:
                 if not path.stat().st_size:
@@ -145,8 +152,7 @@ def _decoding(path: Path, decoded: Callable) -> Iterator:
                         raise UnreadableImage(
                             f"{path}: {image.width} x {image.height} pixels {fault}"
                         )
-                    held.enter_context(_ROOM.of(pixels))
-                    made = decoded(image)
+                    made = decoded(image, partial(load, image))
         except UnreadableImage:
             raise
         except UnidentifiedImageError:

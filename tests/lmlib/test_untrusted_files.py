@@ -551,3 +551,21 @@ def test_boxes_are_checked_when_a_set_is_made(tmp_path):
     for box in ((0, 0, 0, 5), (0, 0, float("inf"), 5), (0, float("nan"), 5, 5)):
         with pytest.raises(ValueError, match="a.png: its box is empty"):
             ImageSet([tmp_path / "a.png"], 8, boxes=torch.tensor([box]))
+
+
+def test_a_large_jpeg_decoded_small_needs_little_room(tmp_path, monkeypatch):
+    """Waiting goes by what is decoded and not by what the file holds."""
+    Image.new("RGB", (3200, 2400)).save(tmp_path / "a.jpg")
+    asked = []
+    room = photos._Room(10**9)
+    take = room.of
+
+    def of(pixels):
+        asked.append(pixels)
+        return take(pixels)
+
+    monkeypatch.setattr(room, "of", of)
+    monkeypatch.setattr(photos, "_ROOM", room)
+    read_photo(tmp_path / "a.jpg", needed=300)
+    read_photo(tmp_path / "a.jpg")
+    assert asked == [400 * 300, 3200 * 2400]
