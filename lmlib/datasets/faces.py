@@ -89,30 +89,13 @@ def mtfl(
     folder = locate(
         folder, ("mtfl", "MTFL"), parts, f"{listed} beside {'/, '.join(parts)}/"
     )
-    paths, lines, points, codes = [], [], [], []
-    for line, text in read_lines(folder / listed):
-        # A path may hold spaces; the fourteen numbers cannot.
-        fields = text.rsplit(maxsplit=14)
-        if len(fields) != 15:
-            raise malformed(
-                line, f"expected a path and 14 numbers, got {len(fields)} fields"
-            )
-        name, values = as_name(line, fields[0]), as_numbers(line, fields[1:11])
-        if len(set(values[:5])) == len(set(values[5:])) == 1:
-            raise malformed(line, "all five points are the same")
-        points.append([*zip(values[:5], values[5:], strict=True)])
-        codes.append(
-            [
-                as_choice(line, code, choices, label)
-                for code, (label, choices) in zip(
-                    fields[11:], MTFL_LABELS.items(), strict=True
-                )
-            ]
-        )
-        paths.append(folder / name)
-        lines.append(line)
-    if not paths:
+    rows = [
+        (line, *_mtfl_row(line, text)) for line, text in read_lines(folder / listed)
+    ]
+    if not rows:
         raise malformed((folder / listed, 1), "the list is empty")
+    lines, names, points, codes = zip(*rows, strict=True)
+    paths = [folder / name for name in names]
     kept = keep_existing(paths, lines, partial)
     codes, points = torch.tensor(codes)[kept], torch.tensor(points)[kept]
     return ImageSet(
@@ -124,6 +107,24 @@ def mtfl(
         labels=dict(zip(MTFL_LABELS, codes.unbind(1), strict=True)),
         gray=gray,
     )
+
+
+def _mtfl_row(line: Line, text: str) -> tuple[str, list[tuple], list[int]]:
+    """Path, five points and four labels of one line."""
+    # A path may hold spaces; the fourteen numbers cannot.
+    fields = text.rsplit(maxsplit=14)
+    if len(fields) != 15:
+        raise malformed(
+            line, f"expected a path and 14 numbers, got {len(fields)} fields"
+        )
+    name, values = as_name(line, fields[0]), as_numbers(line, fields[1:11])
+    if len(set(values[:5])) == len(set(values[5:])) == 1:
+        raise malformed(line, "all five points are the same")
+    codes = [
+        as_choice(line, code, choices, label)
+        for code, (label, choices) in zip(fields[11:], MTFL_LABELS.items(), strict=True)
+    ]
+    return name, [*zip(values[:5], values[5:], strict=True)], codes
 
 
 def aflw(

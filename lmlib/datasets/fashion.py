@@ -61,17 +61,7 @@ def fld(
         [listed],
         f"img/img_00000001.jpg, {listed}, Anno/list_bbox.txt and {parts}",
     )
-    wanted: dict[str, bool] = {}
-    for line, (name, part) in read_table(folder / parts, 2):
-        as_name(line, name)
-        chosen = SPLITS[as_choice(line, part, SPLITS, "the partition")] == split
-        add_row(wanted, line, name, chosen)
-    rows: dict[str, tuple] = {}
-    for line, (name, *fields) in read_table(folder / listed):
-        if wanted.get(name):
-            add_row(rows, line, name, (line, *_clothes(line, fields)))
-    if not rows:
-        raise ValueError(f"{folder / listed}: no picture is in the split {split!r}")
+    rows = _rows(folder / listed, folder / parts, split)
     names = [*rows]
     paths = [folder / name for name in names]
     kept = keep_existing(paths, [line for line, *_ in rows.values()], partial)
@@ -98,6 +88,22 @@ def fld(
         },
         gray=gray,
     )
+
+
+def _rows(listed: Path, parts: Path, split: str) -> dict[str, tuple]:
+    """The pictures of a split by name: the line of the list and what it says."""
+    wanted: dict[str, bool] = {}
+    for line, (name, part) in read_table(parts, 2):
+        as_name(line, name)
+        chosen = SPLITS[as_choice(line, part, SPLITS, "the partition")] == split
+        add_row(wanted, line, name, chosen)
+    rows: dict[str, tuple] = {}
+    for line, (name, *fields) in read_table(listed):
+        if wanted.get(name):
+            add_row(rows, line, name, (line, *_clothes(line, fields)))
+    if not rows:
+        raise ValueError(f"{listed}: no picture is in the split {split!r}")
+    return rows
 
 
 def _clothes(line: Line, fields: list[str]) -> tuple[list, list[int], int, int]:

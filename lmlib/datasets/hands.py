@@ -79,27 +79,20 @@ def hgr1(
     )
     images = _named_images(folder / images_at)
     points_at = folder / "hgr1_feature_pts" / "feature_points"
-    read: dict[str, Places] = {}
+    read = {file.stem: read_points(file) for file in sorted(points_at.glob("*.xml"))}
     if points_at.is_dir():
-        read = {
-            file.stem: read_points(file) for file in sorted(points_at.glob("*.xml"))
-        }
         _check_pairs(images, read, folder / images_at, points_at, partial)
     gestures = sorted({name.gesture for _, name in images.values()})
     if read:
         images = {stem: images[stem] for stem in images if stem in read}
-    chosen = {
-        stem: name
-        for stem, (_, name) in images.items()
-        if name.subject in SUBJECTS[split]
-    }
+    subjects = SUBJECTS[split]
+    chosen = {s: name for s, (_, name) in images.items() if name.subject in subjects}
     if not chosen:
         raise FileNotFoundError(f"{folder}: no image of the subjects of {split!r}")
     landmarks = boxes = None
     if read:
         landmarks = _landmarks(_order(points_at, read), [read[stem] for stem in chosen])
-        if crop in (None, "hand"):
-            boxes = _boxes(landmarks, context)
+        boxes = _boxes(landmarks, context) if crop in (None, "hand") else None
     labels = {
         "label": [gestures.index(name.gesture) for name in chosen.values()],
         "subject": [name.subject for name in chosen.values()],
