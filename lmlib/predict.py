@@ -12,9 +12,10 @@ import hashlib
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -179,43 +180,50 @@ def predict(
         frame((1, 1), crop)  # ValueError for a crop there is not
     device, side = next(found.method.parameters()).device, side_of(found.config)
     channels = getattr(found.config, "image_channels", 3)
-    skipped = []
+    skipped: list[str] = []
     bar = tqdm(total=len(names), desc="photographs", disable=not progress)
-    parts = [names[i : i + batch] for i in range(0, len(names), batch)]
-
-    def decode(part: list[str]) -> list:
-        crops = (crop, side, overlay is not None)
-        return [(name, workers().submit(open_photo, name, *crops)) for name in part]
-
+    decode = partial(open_photo, crop=crop, side=side, draw=overlay is not None)
     # Names that are no UTF-8 go out as they came in.
     table = whole(out, "w", newline="", encoding="utf-8", errors="surrogateescape")
     with closing(bar), table as file:
         file.write(",".join(COLUMNS) + "\r\n")
-        ahead = decode(parts[0])
-        for following in [*parts[1:], []]:
-            waiting, ahead = ahead, decode(following)
-            photos = {}
-            for name, future in waiting:
-                try:
-                    photos[name] = future.result()
-                except (UnreadableImage, OSError) as error:
-                    skipped.append(printable(str(error)))
-                    tqdm.write(f"skipped {skipped[-1]}", file=sys.stderr)
-            if photos:
-                points = _points(found, photos.values(), channels, device)
-                for (name, photo), landmarks in zip(
-                    photos.items(), points, strict=True
-                ):
-                    file.writelines(_rows(name, photo, landmarks))
-                    if overlay:
-                        _draw(photo, landmarks, overlays[name])
-            bar.update(len(waiting))
+        for photos in _decoded(names, batch, decode, skipped, bar):
+            points = _points(found, photos.values(), channels, device)
+            for (name, photo), landmarks in zip(photos.items(), points, strict=True):
+                file.writelines(_rows(name, photo, landmarks))
+                if overlay:
+                    _draw(photo, landmarks, overlays[name])
         if len(skipped) == len(names):
             raise ValueError(
                 f"none of {counted(len(names), 'photograph')} could be read; the "
                 f"first: {skipped[0]}"
             )
     return skipped
+
+
+def _decoded(
+    names: list[str], batch: int, decode: Callable, skipped: list[str], bar: tqdm
+) -> Iterator[dict[str, Photo]]:
+    """Photographs by name, a batch at a time, while threads decode the next; what
+    cannot be read becomes a line of ``skipped``."""
+    parts = [names[i : i + batch] for i in range(0, len(names), batch)]
+
+    def begin(part: list[str]) -> list:
+        return [(name, workers().submit(decode, name)) for name in part]
+
+    ahead = begin(parts[0])
+    for following in [*parts[1:], []]:
+        waiting, ahead = ahead, begin(following)
+        photos = {}
+        for name, future in waiting:
+            try:
+                photos[name] = future.result()
+            except (UnreadableImage, OSError) as error:
+                skipped.append(printable(str(error)))
+                tqdm.write(f"skipped {skipped[-1]}", file=sys.stderr)
+        if photos:
+            yield photos
+        bar.update(len(waiting))
 
 
 def check_table(out: Path) -> None:

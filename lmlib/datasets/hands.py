@@ -29,6 +29,10 @@ SUBJECTS = {"train": {*range(1, 9)}, "val": {11, 12}, "test": {9, 10}}
 POINTS = 25
 NAME = re.compile(r"(\w+)_hgr1_id(\d+)_(\d+)")  # 1_P_hgr1_id01_1: gesture, subject
 
+IMAGES, ANNOTATIONS = "hgr1_images/original_images", "hgr1_feature_pts/feature_points"
+LAYOUT = f"{IMAGES}/1_P_hgr1_id01_1.jpg and, for landmarks, {ANNOTATIONS}/"
+LAYOUT += "1_P_hgr1_id01_1.xml"
+
 Point = tuple[str, int]  # what a point is called, and which of those called so
 Places = dict[Point, tuple[Line, list[float]]]  # where it is told, and x and y
 
@@ -69,19 +73,11 @@ def hgr1(
     """
     if split not in SUBJECTS:
         raise ValueError(f"split must be one of {[*SUBJECTS]}, got {split!r}")
-    images_at = "hgr1_images/original_images"
-    folder = locate(
-        folder,
-        ("hgr1", "HGR1"),
-        [images_at],
-        f"{images_at}/1_P_hgr1_id01_1.jpg and, for landmarks, "
-        "hgr1_feature_pts/feature_points/1_P_hgr1_id01_1.xml",
-    )
-    images = _named_images(folder / images_at)
-    points_at = folder / "hgr1_feature_pts" / "feature_points"
+    folder = locate(folder, ("hgr1", "HGR1"), [IMAGES], LAYOUT)
+    images, points_at = _named_images(folder / IMAGES), folder / ANNOTATIONS
     read = {file.stem: read_points(file) for file in sorted(points_at.glob("*.xml"))}
     if points_at.is_dir():
-        _check_pairs(images, read, folder / images_at, points_at, partial)
+        _check_pairs(images, read, folder / IMAGES, points_at, partial)
     gestures = sorted({name.gesture for _, name in images.values()})
     if read:
         images = {stem: images[stem] for stem in images if stem in read}
