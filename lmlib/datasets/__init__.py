@@ -44,6 +44,7 @@ READERS = {
 }
 # Far above what any set has; a file beyond them is damaged, or meant to do damage.
 LONGEST_LINE = 1_000_000  # bytes
+LONGEST_NAME = 1000  # letters of a path in a list
 LARGEST_ANNOTATION = 4 * 2**20  # bytes of a file that annotates one image
 FARTHEST = 1e6  # pixels from the corner: single precision still tells them apart
 
@@ -244,12 +245,13 @@ def as_name(line: Line, name: str) -> str:
     """A file's name in a list, with slashes; it stays inside of the data folder.
 
     Raises:
-        ValueError: an absolute path, one with ``..``, or no name at all; with the line.
+        ValueError: an absolute path, one with ``..``, an endless one, or no name at
+            all; with the line.
     """
     path = name.replace("\\", "/")
     *folders, last = path.split("/")
     leaves = ".." in path.split("/") or path.startswith("/")
-    leaves = leaves or bool(PureWindowsPath(path).drive)
+    leaves = leaves or bool(PureWindowsPath(path).drive) or len(path) > LONGEST_NAME
     if leaves or last in ("", ".") or any(ord(letter) < 32 for letter in path):
         raise malformed(
             line, f"expected a file inside of the folder, got {short(name)}"

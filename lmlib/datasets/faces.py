@@ -287,7 +287,8 @@ def mafl(
         if name in rows:
             names.append(name)
         else:
-            faults.append(f"{malformed(line, f'{name} has no landmarks in CelebA')}")
+            fault = f"{name[:60]} has no landmarks in CelebA"
+            faults.append(str(malformed(line, fault)))
     if faults or not names:
         complain(
             faults or [f"{folder / 'MAFL' / MTFL_LISTS[split]}: the list is empty"],

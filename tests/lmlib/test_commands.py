@@ -771,7 +771,9 @@ def test_what_cannot_be_written_is_said_before_any_computing(
 ):
     place, _ = mixed
     (tmp_path / "file").touch()
-    monkeypatch.setattr(prediction, "open_photo", lambda *a, **k: pytest.fail("computed"))
+    monkeypatch.setattr(
+        prediction, "open_photo", lambda *a, **k: pytest.fail("computed")
+    )
     where = {"--out": tmp_path / "p.csv", "--overlay": tmp_path / "o"}
     where[option] = tmp_path / "file" / "x"
     words = ["predict", trained, place, *(w for each in where.items() for w in each)]

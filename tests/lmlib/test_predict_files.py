@@ -367,5 +367,7 @@ def test_a_killed_run_leaves_nothing_behind(tmp_path):
 
 def test_photos_are_never_opened_where_out_cannot_be_used(tmp_path, monkeypatch):
     seen = photo(tmp_path / "me.jpg")
-    monkeypatch.setattr(prediction, "open_photo", lambda *a, **k: pytest.fail("computed"))
+    monkeypatch.setattr(
+        prediction, "open_photo", lambda *a, **k: pytest.fail("computed")
+    )
     assert run(seen, "--out", seen) == 2

@@ -354,8 +354,8 @@ def test_a_decoder_that_fails_in_any_way_is_a_damaged_image(tmp_path, monkeypatc
 
 # --- names ----------------------------------------------------------------------------
 
-LEAVING = ["..\\secret.jpg", "lfw_5590\\..\\..\\secret.jpg", "{absolute}", "C:\\a.jpg",
-           "\\\\server\\a.jpg", "lfw_5590\\\0a.jpg", "lfw_5590\\", "."]  # fmt: skip
+LEAVING = ["..\\secret.jpg", "lfw_5590\\..\\..\\secret.jpg", "{absolute}", "C:\\a.jpg"]
+LEAVING += ["\\\\server\\a.jpg", "lfw_5590\\\0a.jpg", "lfw_5590\\", ".", "a" * 5000]
 
 
 @pytest.mark.parametrize("name", LEAVING)
