@@ -1,7 +1,6 @@
 """``lmlib doctor``: is this machine ready for the course, and if not, what mends it?
 
-Nothing here imports torch or Jupyter at the top, so the doctor can speak when they are
-broken.
+Nothing here imports packages at the top, so the doctor can speak when they are broken.
 """
 
 import functools
@@ -10,17 +9,26 @@ import importlib.metadata
 import json
 import os
 import platform
-import re
+import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import lmlib
 from lmlib.places import repository_root
 
-PIP = f"{sys.executable} -m pip install"
+PIP_WORDS = [sys.executable, "-m", "pip", "install"]
+PIP = shlex.join(PIP_WORDS)
+# What comes with a checkout and not with the installed packages.
+SHIPPED = {
+    "notebooks": ("notebooks", "*.ipynb"),
+    "trained networks": ("data/checkpoints", "*.safetensors"),
+    "result rows": ("data/results", "*.jsonl"),
+    "the register of claims": ("data", "claims.toml"),
+}
 
 
 @dataclass(frozen=True)
@@ -40,32 +48,78 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    """``"2.13.0+cpu"`` -> (2, 13, 0): enough to compare lower bounds."""
-    return tuple(int(n) for n in re.findall(r"\d+", version.split("+")[0])[:3])
+def _install(wanted: Sequence[str]) -> str:
+    """The command that installs everything, or what is wanted where there is no
+    checkout to install from."""
+    root = repository_root()
+    if not (root / "pyproject.toml").is_file():
+        return shlex.join([*PIP_WORDS, *wanted])
+    pins = root / "constraints.txt"
+    return shlex.join([*PIP_WORDS, "-e", f"{root}[course]", "-c", str(pins)])
 
 
-def check_packages() -> Check:
-    """Every dependency lmlib declares is installed, at its lower bound or above."""
-    install = f"{PIP} -e {repository_root()} -c {repository_root() / 'constraints.txt'}"
+def check_packages() -> list[Check]:
+    """What lmlib declares is installed, in a version that will do.
+
+    The library needs its own requirements; the notebooks those of the extra ``course``.
+    """
     try:
-        requirements = importlib.metadata.requires("lmlib") or []
+        from packaging.requirements import Requirement
+    except ImportError:
+        found, mend = "packaging is not installed", _install(["packaging"])
+        return [Check("packages", "missing", found, mend)]
+    try:
+        declared = importlib.metadata.requires("lmlib") or []
     except importlib.metadata.PackageNotFoundError:
-        return Check("packages", "missing", "lmlib itself is not installed", install)
-    wrong = []
-    for requirement in requirements:
-        if "extra ==" in requirement:
-            continue
-        name = re.match(r"[A-Za-z0-9._-]+", requirement)[0]
-        bound = re.search(r">=\s*([0-9.]+)|$", requirement)[1] or "0"
-        version = _version(name)
+        found, mend = "lmlib itself is not installed", _install(["lmlib"])
+        return [Check("packages", "missing", found, mend)]
+    requirements = [Requirement(text) for text in declared]
+
+    def needed(extra: str) -> list[Requirement]:
+        return [
+            each
+            for each in requirements
+            if each.marker is None or each.marker.evaluate({"extra": extra})
+        ]
+
+    base = needed("")
+    course = [each for each in needed("course") if each not in base]
+    ours = f"lmlib {lmlib.__version__}"
+    return [
+        _requirements("packages", base, f"{ours} and what it declares"),
+        _requirements("for lessons", course, "the packages of its extra course"),
+    ]
+
+
+def _requirements(name: str, requirements: list, fine: str) -> Check:
+    wrong, wanted = [], []
+    for each in requirements:
+        version = _version(each.name)
         if version is None:
-            wrong.append(f"{name} is not installed")
-        elif _numbers(version) < _numbers(bound):
-            wrong.append(f"{name} is {version}, older than {bound}")
+            wrong.append(f"{each.name} is not installed")
+        elif not each.specifier.contains(version, prereleases=True):
+            wrong.append(f"{each.name} is {version}, not {each.specifier}")
+        else:
+            continue
+        wanted.append(f"{each.name}{each.specifier}")
     if wrong:
-        return Check("packages", "missing", "; ".join(wrong), install)
-    return Check("packages", "ok", f"lmlib {lmlib.__version__} and what it declares")
+        return Check(name, "missing", "; ".join(wrong), _install(wanted))
+    return Check(name, "ok", fine)
+
+
+def check_course() -> Check:
+    """What the notebooks read is there: shipped networks, rows, claims; so are they."""
+    root = repository_root()
+    missing = [
+        f"{what} ({folder}/{pattern})"
+        for what, (folder, pattern) in SHIPPED.items()
+        if not any((root / folder).glob(pattern))
+    ]
+    if missing:
+        found = f"{root} lacks {', '.join(missing)}: only the library will work"
+        mend = "export LMLIB_ROOT=FOLDER  # the folder that holds the whole course"
+        return Check("course", "missing", found, mend)
+    return Check("course", "ok", str(root))
 
 
 def check_torch() -> list[Check]:
@@ -208,7 +262,8 @@ def examine() -> list[Check]:
     # an older Python could not have come this far
     python = Check("Python", "ok", f"{platform.python_version()} at {sys.executable}")
     machine = [*check_torch(), check_memory()]
-    return [python, check_packages(), *machine, *check_widgets(), check_git()]
+    rest = [*check_widgets(), check_course(), check_git()]
+    return [python, *check_packages(), *machine, *rest]
 
 
 def report(checks: list[Check]) -> tuple[str, bool]:

@@ -18,7 +18,14 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import lmlib
-from lmlib.texts import positive, read_crop, read_ends, read_share
+from lmlib.texts import (
+    counted,
+    positive,
+    printable,
+    read_crop,
+    read_ends,
+    read_share,
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -99,7 +106,8 @@ def _own_images(commands) -> None:
     add.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     about = "files, or folders with all below them"
     add.add_argument("images", nargs="+", metavar="IMAGE", help=about)
-    about = "table: file, landmark, x and y in pixels upright, width, height"
+    about = "table: file (./ before names that begin like a formula), landmark, x and "
+    about += "y in pixels upright, width, height"
     add.add_argument("--out", type=Path, required=True, metavar="CSV", help=about)
     about = "folder for photographs with the points drawn on them"
     add.add_argument("--overlay", type=Path, metavar="FOLDER", help=about)
@@ -188,8 +196,9 @@ def _predict(arguments) -> int:
     from lmlib.predict import crop_of, default_crop, find_photos, predict
 
     found = load(arguments.checkpoint, arguments.device)
-    names = find_photos(arguments.images, arguments.overlay)
-    skipped = predict(
+    unread: list[str] = []
+    names = find_photos(arguments.images, arguments.overlay, unread)
+    skipped = unread + predict(
         found,
         names,
         arguments.out,
@@ -197,7 +206,8 @@ def _predict(arguments) -> int:
         crop_of(arguments.crop or default_crop(found.metadata)),
         arguments.batch,
     )
-    print(f"{arguments.out}: {len(names) - len(skipped)} photographs")
+    done = len(names) + len(unread) - len(skipped)
+    print(f"{printable(str(arguments.out))}: {counted(done, 'photograph')}")
     if skipped:
         print(f"lmlib: {len(skipped)} skipped:", file=sys.stderr)
         print("\n".join(f"  {reason}" for reason in skipped), file=sys.stderr)
@@ -205,7 +215,7 @@ def _predict(arguments) -> int:
 
 
 def _note(message, *_, **__) -> None:
-    print(f"lmlib: note: {message}", file=sys.stderr)
+    print(f"lmlib: note: {printable(str(message))}", file=sys.stderr)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -226,8 +236,8 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.traceback:
             raise
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", []))
-        message = " ".join(str(error).split())
-        print(f"lmlib: error: {message}{notes}", file=sys.stderr)
+        message = printable(" ".join(f"{error}{notes}".split()))
+        print(f"lmlib: error: {message}", file=sys.stderr)
         return 2
 
 

@@ -371,15 +371,15 @@ class LandmarkRegression:
         return self
 
     def _solve(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        x_mean, y_mean = x.mean(dim=0), y.mean(dim=0)
-        if not self.bias:
-            x_mean, y_mean = torch.zeros_like(x_mean), torch.zeros_like(y_mean)
-        x, y = x - x_mean, y - y_mean
-        if self.ridge > 0:  # rows sqrt(ridge) * I add ridge * |W|^2 to the squares
-            x = torch.cat([x, self.ridge**0.5 * torch.eye(x.shape[1], dtype=x.dtype)])
-            y = torch.cat([y, y.new_zeros(x.shape[1], y.shape[1])])
-        weight = torch.linalg.lstsq(x, y, driver="gelsd").solution
-        return weight, y_mean - x_mean @ weight
+        from sklearn.linear_model import LinearRegression, Ridge  # slow to import
+
+        if self.ridge > 0:
+            fit = Ridge(self.ridge, fit_intercept=self.bias, solver="svd")
+        else:
+            fit = LinearRegression(fit_intercept=self.bias)
+        fit.fit(x.numpy(), y.numpy())
+        offset = torch.as_tensor(fit.intercept_, dtype=y.dtype).expand(y.shape[1])
+        return torch.as_tensor(fit.coef_).view(y.shape[1], -1).T, offset
 
     def predict(self, x: Tensor) -> Tensor:
         """Annotated landmarks ``(N, M, 2)`` for discovered ``x`` ``(N, K, 2)``."""

@@ -2,19 +2,26 @@
 
 A photograph may have any size and orientation. One that cannot be read is skipped, with
 a line that says why; the others go on. Nothing but the rows of one batch is in memory.
+
+Names of files are not trusted. In the table, a name that a spreadsheet would take for a
+formula has ``./`` before it: another name of the same file (see ``table_name``). On the
+terminal, control characters appear as escapes.
 """
 
-import csv
 import hashlib
 import os
 import sys
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageDraw
+from PIL import Image, ImageDraw
 from tqdm.auto import tqdm
 
 from lmlib.datasets.images import from_box, image_files, with_channels, workers
@@ -24,10 +31,11 @@ from lmlib.datasets.photos import (
     cut,
     find_faces,
     frame,
-    read_photo,
+    opened_photo,
 )
+from lmlib.files import whole
 from lmlib.landmarker import Landmarker
-from lmlib.texts import check_writable, read_crop
+from lmlib.texts import check_writable, counted, printable, read_crop
 
 COLUMNS = ("file", "landmark", "x", "y", "width", "height")
 LARGEST_OVERLAY = 1024  # pixels, the longer side
@@ -58,7 +66,7 @@ Crop = str | Box | LargestFace
 
 
 def crop_of(text: str) -> Crop:
-    """``face``, ``face*1.3``, or what ``recipes.read_crop`` reads."""
+    """``face``, ``face*1.3``, or what ``texts.read_crop`` reads."""
     name, times, margin = text.partition("*")
     if name != "face":
         return read_crop(text)
@@ -83,14 +91,26 @@ class Photo:
     small: Image.Image | None  # to draw on
 
 
-def find_photos(names: Iterable[str], leave_out: Path | None = None) -> list[str]:
+def find_photos(
+    names: Iterable[str],
+    leave_out: Path | None = None,
+    unread: list[str] | None = None,
+) -> list[str]:
     """Files, and all images below folders, each once, named as given.
 
     Folders are searched without ``leave_out``: overlays may be written into the folder
-    of the photographs.
+    of the photographs. A folder that cannot be searched is an error or, with
+    ``unread``, a line added to that list.
     """
     found: dict[str, None] = {}
     hidden = leave_out.resolve() if leave_out else None
+
+    def tell(error: OSError) -> None:
+        line = f"{error.filename}: cannot be searched ({error.strerror})"
+        if unread is None:
+            raise OSError(line)
+        unread.append(printable(line))
+
     for name in names:
         path = Path(name).expanduser()
         if not path.exists():
@@ -98,7 +118,7 @@ def find_photos(names: Iterable[str], leave_out: Path | None = None) -> list[str
         if not path.is_dir():
             found[str(path)] = None
             continue
-        for file in image_files(path):
+        for file in image_files(path, tell):
             if hidden is None or hidden not in file.resolve().parents:
                 found[str(file)] = None
     if not found:
@@ -117,22 +137,19 @@ def default_crop(metadata: dict) -> str:
 def open_photo(name: str, crop: Crop, side: int, draw: bool) -> Photo:
     """Decode one; UnreadableImage says why not."""
     fine = draw or isinstance(crop, LargestFace)  # a face is a part of it
-    photo = read_photo(name, max(2 * side, LARGEST_OVERLAY * fine))
-    width, height = photo.size
-    with Image.open(name) as file:  # a large JPEG was decoded at a part of its size
-        if file.format == "JPEG":
-            width, height = file.size
-            if file.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8):
-                width, height = height, width
-    if isinstance(crop, LargestFace):
-        seen = crop.box(photo, name)
-        box = tuple(edge * width / photo.width for edge in seen)
-    else:
-        seen, box = frame(photo.size, crop), frame((width, height), crop)
-    pixels = cut(photo, seen, (side, side))
-    if draw:
-        photo.thumbnail((LARGEST_OVERLAY, LARGEST_OVERLAY))
-    return Photo(pixels, box, (width, height), photo if draw else None)
+    with opened_photo(name, max(2 * side, LARGEST_OVERLAY * fine)) as (photo, size):
+        if isinstance(crop, LargestFace):
+            seen = crop.box(photo, name)
+            box = tuple(edge * size[0] / photo.width for edge in seen)
+        else:
+            seen, box = frame(photo.size, crop), frame(size, crop)
+        try:
+            pixels = cut(photo, seen, (side, side))
+        except ValueError as error:
+            raise UnreadableImage(f"{name}: {error}") from None
+        if draw:
+            photo.thumbnail((LARGEST_OVERLAY, LARGEST_OVERLAY))
+        return Photo(pixels, box, size, photo if draw else None)
 
 
 def predict(
@@ -147,71 +164,102 @@ def predict(
     """Write the table ``out`` and the ``overlay`` folder; returns what was skipped.
 
     ``out`` has a row for each landmark: x and y in pixels of the upright photograph, 0
-    the centre of the first, with its width and height. It appears when all is done.
+    the centre of the first, with its width and height. It appears when all is done, and
+    each overlay when it is whole.
 
     Raises:
-        OSError: ``out`` or ``overlay`` cannot be written; before any computing.
-        ValueError: no photograph could be read.
+        OSError: ``out`` or ``overlay`` cannot be written; before any computing, but for
+            a disk that becomes full.
+        ValueError: ``out`` exists and is no such table; or no photograph could be read.
     """
     check_writable(out)
+    check_table(out)
+    overlays = overlay_paths(names, overlay) if overlay else {}
     if overlay:
         check_writable(overlay / "x.jpg")
     if not isinstance(crop, LargestFace):
         frame((1, 1), crop)  # ValueError for a crop there is not
     device, side = next(found.method.parameters()).device, found.config.frame
-    channels = found.config.image_channels
-    skipped = []
-    temporary = out.with_name(f".lmlib-{os.getpid()}.tmp")
+    channels, skipped = found.config.image_channels, []
     bar = tqdm(total=len(names), desc="photographs", disable=not progress)
-    parts = [names[i : i + batch] for i in range(0, len(names), batch)]
-
-    def decode(part: list[str]) -> list:
-        crops = (crop, side, overlay is not None)
-        return [(name, workers().submit(open_photo, name, *crops)) for name in part]
-
-    try:
-        # Names that are no UTF-8 go out as they came in.
-        with temporary.open(
-            "w", newline="", encoding="utf-8", errors="surrogateescape"
-        ) as file:
-            table = csv.writer(file)
-            table.writerow(COLUMNS)
-            ahead = decode(parts[0])
-            for following in [*parts[1:], []]:
-                waiting, ahead = ahead, decode(following)
-                photos = {}
-                for name, future in waiting:
-                    try:
-                        photos[name] = future.result()
-                    except (UnreadableImage, OSError) as error:
-                        skipped.append(_line(str(error)))
-                        tqdm.write(f"skipped {skipped[-1]}", file=sys.stderr)
-                if photos:
-                    points = _points(found, photos.values(), channels, device)
-                    for (name, photo), landmarks in zip(
-                        photos.items(), points, strict=True
-                    ):
-                        for number, (x, y) in enumerate(landmarks):
-                            place = f"{x:.2f}", f"{y:.2f}"
-                            table.writerow([name, number, *place, *photo.size])
-                        if overlay:
-                            _draw(photo, landmarks, overlay / overlay_name(name))
-                bar.update(len(waiting))
+    decode = partial(open_photo, crop=crop, side=side, draw=overlay is not None)
+    # Names that are no UTF-8 go out as they came in.
+    table = whole(out, "w", newline="", encoding="utf-8", errors="surrogateescape")
+    with closing(bar), table as file:
+        file.write(",".join(COLUMNS) + "\r\n")
+        for photos in _decoded(names, batch, decode, skipped, bar):
+            points = _points(found, photos.values(), channels, device)
+            for (name, photo), landmarks in zip(photos.items(), points, strict=True):
+                file.writelines(_rows(name, photo, landmarks))
+                if overlay:
+                    _draw(photo, landmarks, overlays[name])
         if len(skipped) == len(names):
             raise ValueError(
-                f"none of {len(names)} photographs could be read; the first: "
-                f"{skipped[0]}"
+                f"none of {counted(len(names), 'photograph')} could be read; the "
+                f"first: {skipped[0]}"
             )
-        temporary.replace(out)
-    finally:
-        bar.close()
-        temporary.unlink(missing_ok=True)
     return skipped
 
 
-def _line(text: str) -> str:
-    """A name may hold a line break, or bytes that cannot be printed."""
-    return " ".join(text.encode("utf-8", "backslashreplace").decode().splitlines())
+def _decoded(
+    names: list[str], batch: int, decode: Callable, skipped: list[str], bar: tqdm
+) -> Iterator[dict[str, Photo]]:
+    """Photographs by name, a batch at a time, while threads decode the next; what
+    cannot be read becomes a line of ``skipped``."""
+    parts = [names[i : i + batch] for i in range(0, len(names), batch)]
+
+    def begin(part: list[str]) -> list:
+        return [(name, workers().submit(decode, name)) for name in part]
+
+    ahead = begin(parts[0])
+    for following in [*parts[1:], []]:
+        waiting, ahead = ahead, begin(following)
+        photos = {}
+        for name, future in waiting:
+            try:
+                photos[name] = future.result()
+            except (UnreadableImage, OSError) as error:
+                skipped.append(printable(str(error)))
+                tqdm.write(f"skipped {skipped[-1]}", file=sys.stderr)
+        if photos:
+            yield photos
+        bar.update(len(waiting))
+
+
+def check_table(out: Path) -> None:
+    """ValueError if a file is there that is no table of landmarks: it would be lost."""
+    head = ",".join(COLUMNS).encode()
+    if not out.exists():
+        return
+    with out.open("rb") as file:
+        start = file.read(len(head))
+    if start and start != head:
+        raise ValueError(
+            f"{out}: is there and no table of landmarks; it is not overwritten: give "
+            "another name, or move it away"
+        )
+
+
+def _rows(name: str, photo: Photo, landmarks: list) -> Iterator[str]:
+    width, height = photo.size
+    file = table_name(name)
+    for number, (x, y) in enumerate(landmarks):
+        yield f"{file},{number},{x:.2f},{y:.2f},{width},{height}\r\n"
+
+
+def table_name(name: str) -> str:
+    """A file's name as a field of the table, in quotes where it needs them.
+
+    A spreadsheet takes a field for a formula that begins with ``=``, ``+``, ``-`` or
+    ``@``; where the name does not begin with a letter, a digit or one of ``./\\_~``,
+    ``./`` is put before it, which names the same file. Quotes hold separators of all
+    languages' spreadsheets: comma, semicolon and tabulator.
+    """
+    if not (name[:1].isalnum() or name[:1] in "./\\_~"):
+        name = f"./{name}"
+    if any(letter in name for letter in ',;\t\r\n"'):
+        return '"' + name.replace('"', '""') + '"'
+    return name
 
 
 def _points(found: Landmarker, photos, channels: int, device) -> list:
@@ -222,22 +270,55 @@ def _points(found: Landmarker, photos, channels: int, device) -> list:
     return from_box(points, torch.tensor([photo.box for photo in photos])).tolist()
 
 
-def overlay_name(name: str) -> Path:
-    """Where below the overlay folder a photograph's overlay goes.
+def overlay_paths(names: list[str], overlay: Path) -> dict[str, Path]:
+    """Where each photograph's overlay goes: below ``overlay``, as the photographs lie
+    below the folder that holds them all.
 
-    The folders of the name are kept, ``..`` as ``_``, and its ending stays before
-    ``.jpg``, so that no two collide. A name that would grow beyond the 255 bytes file
-    systems allow ends in a hash of itself in place of its tail.
+    ``me.png`` becomes ``me.jpg`` or, where two would be one file or an overlay would
+    replace a photograph, ``me.png.jpg``.
     """
-    path = Path(name)
-    parts = [
-        "_" if part == ".." else part for part in path.parts if part != path.anchor
-    ]
-    last = os.fsencode(parts[-1])
-    if len(last) > 240:
-        digest = hashlib.sha256(last).hexdigest()[:16]
-        parts[-1] = f"{last[:200].decode('utf-8', 'ignore')}-{digest}"
-    return Path(*parts[:-1], parts[-1] + ".jpg")
+    real = {name: Path(os.path.abspath(name)) for name in names}
+    photographs = {path.resolve() for path in real.values()}
+    try:
+        root = Path(os.path.commonpath([path.parent for path in real.values()]))
+    except ValueError:  # drives of Windows have no folder in common
+        root = None
+
+    def below(path: Path) -> Path:
+        if root is not None:
+            return Path(os.path.relpath(path, root))
+        return Path(path.drive.strip(":\\/"), *path.parts[1:])
+
+    def key(path: Path) -> str:  # file systems may not tell A from a
+        return str(path).casefold()
+
+    plain = {name: below(path).with_suffix(".jpg") for name, path in real.items()}
+    often = Counter(key(_fitting(path)) for path in plain.values())
+    taken, made = set(), {}
+    for name, path in plain.items():
+        target = overlay / _fitting(path)
+        if often[key(_fitting(path))] > 1 or target.resolve() in photographs:
+            longer = below(real[name])
+            longer = longer.with_name(longer.name + ".jpg")
+            while True:
+                target = overlay / _fitting(longer)
+                free = key(target) not in taken and target.resolve() not in photographs
+                if free and often[key(_fitting(longer))] == 0:
+                    break
+                longer = longer.with_name("_" + longer.name)
+        taken.add(key(target))
+        made[name] = target
+    return made
+
+
+def _fitting(path: Path) -> Path:
+    """A name that would grow beyond the 255 bytes file systems allow ends in a hash of
+    itself in place of its tail."""
+    last = os.fsencode(path.name)
+    if len(last) <= 244:
+        return path
+    digest = hashlib.sha256(last).hexdigest()[:16]
+    return path.with_name(f"{last[:200].decode('utf-8', 'ignore')}-{digest}.jpg")
 
 
 def _draw(photo: Photo, landmarks: list, path: Path) -> None:
@@ -251,10 +332,8 @@ def _draw(photo: Photo, landmarks: list, path: Path) -> None:
         x, y = ((p + 0.5) * s - 0.5 for p, s in zip(place, scale, strict=True))
         box = (x - radius, y - radius, x + radius, y + radius)
         draw.ellipse(box, fill=COLOURS[number % len(COLOURS)], outline="black")
+    encoded = BytesIO()
+    image.save(encoded, "JPEG", quality=88)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".lmlib-{os.getpid()}.tmp")
-    try:
-        image.save(temporary, "JPEG", quality=88)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole(path) as file:
+        file.write(encoded.getbuffer())

@@ -56,17 +56,10 @@ def check_batch(batch: Batch) -> Batch:
     return batch
 
 
-def collate(samples: list[Batch]) -> Batch:
-    """Stack single samples (tensors without the batch dimension) into one batch."""
-    if not samples:
-        raise ValueError("cannot make a batch of no samples")
-    keys = set(samples[0])
-    for number, sample in enumerate(samples):
-        if set(sample) != keys:
-            raise ValueError(
-                f"sample {number} holds {sorted(sample)}, but sample 0 {sorted(keys)}"
-            )
-    return {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
+def to_gray(images: Tensor) -> Tensor:
+    """``(B, 3, H, W)`` to ``(B, 1, H, W)``, weighted as in ITU-R 601."""
+    weights = images.new_tensor((0.299, 0.587, 0.114))
+    return (images * weights.view(3, 1, 1)).sum(1, keepdim=True)
 
 
 def split(**sizes: int) -> dict[str, range]:

@@ -15,7 +15,8 @@ def read_crop(text: str):
         left, top, right, bottom = map(float, text.split(","))
     except ValueError:
         left = right = top = bottom = 0
-    if not (left < right and top < bottom):
+    reach = max(map(abs, (left, top, right, bottom)))
+    if not (left < right and top < bottom and reach <= 100):  # not so for NaN
         raise ValueError(
             "crop must be a name or left,top,right,bottom as shares of width and "
             f"height, such as 0.1,0,0.9,1; got {text!r}"
@@ -77,6 +78,22 @@ def check_writable(path: Path) -> None:
             pass
     except OSError as error:
         raise OSError(f"{path.parent}: cannot write there ({error.strerror})") from None
+
+
+def printable(text: str) -> str:
+    """One line that a terminal shows and does not obey: control characters, line
+    breaks and what is no text appear as their escapes."""
+    return "".join(
+        letter
+        if letter.isprintable()
+        else letter.encode("unicode_escape").decode("ascii")
+        for letter in text
+    )
+
+
+def counted(number: int, thing: str) -> str:
+    """``1 photograph``, ``2 photographs``."""
+    return f"{number} {thing}{'s' * (number != 1)}"
 
 
 def positive(text: str) -> int:

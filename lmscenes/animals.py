@@ -21,13 +21,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lmlib.geometry import pixel_grid
 from lmlib.samples import Batch
 from lmscenes import head, surface
-from lmscenes.engine import as_indices, between, uniform
+from lmscenes.engine import as_indices, uniform
 from lmscenes.faces import Faces
-from lmscenes.head import EYE, smooth
-from lmscenes.portrait import DETAIL, TILE, Portraits, _rotation
+from lmscenes.head import EYE
+from lmscenes.posed import TILE, Posed, points_per_centimetre
+from lmscenes.shared import (
+    Draws,
+    check_knobs,
+    check_names,
+    read_table,
+    smoothstep,
+    tiled,
+)
 
 ROWS, COLUMNS = 96, 121  # the lattice of the rig
 SIDE = slice(12, 109)  # its columns that a camera can see
@@ -86,9 +93,8 @@ COATS = """
     mouse   a27f58 7d5f3e f2e8da dc9c94 0e0c0c  cheeks 0.8 rims 0.8
     mouse   f3f0ec dcd8d4 ffffff eda6a6 7a1420  rims 0.3
 """
-SPECIES, _COATS = {}, [line.split() for line in COATS.strip().split("\n")]
-for name, *cells in (line.split() for line in RIG.strip().split("\n")):
-    SPECIES.setdefault(name, []).extend(cells)
+SPECIES = read_table(RIG)
+_COATS = [line.split() for line in COATS.strip().splitlines()]
 KNOBS = SPECIES.pop("rig")
 FIELDS, EARS = KNOBS[: KNOBS.index("at")], KNOBS[KNOBS.index("at") :]
 
@@ -117,21 +123,21 @@ def _fields(p: head.Place) -> Tensor:
     line = torch.exp(-((x / 1.5) ** 2))
     phase = 2 * math.pi * (y - 0.25 * p.ax) / 1.9
     tufts = torch.sin(phase + 0.7 * torch.sin(phase))  # of fur on the cheeks
-    ruff = torch.exp(-(((y - 6.0) / 3.2) ** 2)) * smooth(p.ax, 2.5, 6.0)
+    ruff = torch.exp(-(((y - 6.0) / 3.2) ** 2)) * smoothstep(p.ax, 2.5, 6.0)
     rough = 0.10 * _noise(40, 40, x.shape, 11) + 0.08 * _noise(80, 90, x.shape, 12)
     fields = {
-        "skull": (o, smooth(-y, 0.5, 11.3), o),
-        "nose": (o, smooth(y, 0.4, 3.6), o),
-        "mouth": (o, smooth(y, 3.4, 7.4), o),
-        "chin": (o, smooth(y, 7.0, 12.1), o),
+        "skull": (o, smoothstep(-y, 0.5, 11.3), o),
+        "nose": (o, smoothstep(y, 0.4, 3.6), o),
+        "mouth": (o, smoothstep(y, 3.4, 7.4), o),
+        "chin": (o, smoothstep(y, 7.0, 12.1), o),
         "width": (wide, o, o),
-        "crown": (wide * smooth(-y, 0, 8), o, o),
+        "crown": (wide * smoothstep(-y, 0, 8), o, o),
         "cheeks": (wide * torch.exp(-(((y - 4) / 3.5) ** 2)), o, o),
-        "jaw": (wide * smooth(y, 3, 10), o, o),
+        "jaw": (wide * smoothstep(y, 3, 10), o, o),
         "muzzle": (0.12 * x * muzzle, o, muzzle),
         "snout": (-0.04 * x * snout, o, snout),
         "pads": (o, o, p.both(1.35, 5.9, 1.1, 1.1)),
-        "bridge": (o, o, line * smooth(y, -3.5, 2.5) * smooth(-y, -6, -3)),
+        "bridge": (o, o, line * smoothstep(y, -3.5, 2.5) * smoothstep(-y, -6, -3)),
         "tip": (o, o, p.one(0, 3.9, 1.1, 0.9)),
         "apart": (p.odd(EYE, 0.0, 2.0, 2.0), o, -0.5 * eyes),
         "wide": ((p.ax - EYE) * side * eyes, o, o),
@@ -166,9 +172,10 @@ def _maps(x: Tensor, y: Tensor, front: Tensor, shape) -> dict[str, Tensor]:
                            padding_mode="reflection", align_corners=True)  # fmt: skip
     arcs = line(y - 7.35 + 0.5 * (ax / 1.3 - 1) ** 2, 0.17) * soft(2.75 - ax, 0.1)
     philtrum = line(x, 0.14) * soft(y - 4.9, 0.1) * soft(6.9 - y, 0.1)
-    brow = torch.cos(2 * math.pi * x / 2.1 + 0.8 * wobble) * smooth(-y, 1.6, 3)
+    brow = torch.cos(2 * math.pi * x / 2.1 + 0.8 * wobble) * smoothstep(-y, 1.6, 3)
     flank = torch.cos(2 * math.pi * (y + 0.35 * ax + wobble) / 2.6)
-    flank = flank * smooth(ax, 4.0, 5.2) * smooth(y, -2.5, -0.5)
+    flank = flank * smoothstep(ax, 4.0, 5.2) * smoothstep(y, -2.5, -0.5)
+    chin = smoothstep(y, 10.6, 12.1)
     blaze = 0.55 + 0.13 * (y + 5).clamp(min=0) - ax + 0.5 * wobble
     return {
         "x": x, "y": y,
@@ -178,7 +185,7 @@ def _maps(x: Tensor, y: Tensor, front: Tensor, shape) -> dict[str, Tensor]:
         "nostril": oval(0.68, 4.25, 0.36, 0.30),
         "line": torch.maximum(arcs, philtrum) * front,
         "fur": 0.09 * streak.flatten() + 0.04 * _noise(150, 180, shape, 3).flatten(),
-        "shade": 0.5 * line(y - 8.1, 0.5) * line(x, 2) + 0.5 * smooth(y, 10.6, 12.1),
+        "shade": 0.5 * line(y - 8.1, 0.5) * line(x, 2) + 0.5 * chin,
         "stripes": soft(torch.maximum(brow * (ax < 4.3), flank) - 0.45, 0.1),
         "mask": oval(0, 3.4, 4.4, 5.2, 0.22),
         "patch": oval(3.6, -0.5, 2.6 + wobble, 2.8 + wobble),
@@ -191,7 +198,7 @@ def _maps(x: Tensor, y: Tensor, front: Tensor, shape) -> dict[str, Tensor]:
 
 @functools.lru_cache(maxsize=8)
 def _constants(size: int, margin: float, device: torch.device) -> dict:
-    detail = DETAIL * 2 * size / (14.7 * margin)  # lattice points per centimetre
+    detail = points_per_centimetre(size, margin)
     rows, columns, *ear = (int(cm * detail) for cm in (36, 42, 11, 7))
     v, u = _lattice(ROWS, COLUMNS)
     p = head.Place(u, v)
@@ -215,16 +222,15 @@ def _constants(size: int, margin: float, device: torch.device) -> dict:
     return out | {"dense": {"head": (rows, columns), "ear": ear}}
 
 
-class Muzzles(Portraits):
-    """One tile of animals: the rig's geometry in the machinery of the faces."""
+class Muzzles(Posed):
+    """One tile of animals: the rig's geometry, and fur in place of skin."""
 
     def draw(self, knobs) -> Batch:
         q, n, fine = self.q, self.n, self.fine
-        self.c = c = _constants(self.size, knobs.margin[0], self.device)
+        self.constants = c = _constants(self.size, knobs.margin[0], self.device)
         # Always the same number of rows: the product then rounds alike in any batch.
         weights = F.pad(q["shape"], (0, 0, 0, TILE - n))
         ring = (c["base"] + (weights @ c["fields"])[:n]).view(n, 3, ROWS, COLUMNS)
-        self.turn = _rotation(q["pose"])
         u = head.u_of_angle(torch.deg2rad(q["at"]))
         root = torch.stack([u, head.v_of_height(q["root"])], 1)
         roots = torch.stack([root * root.new_tensor([-1.0, 1.0]), root], 1)
@@ -237,13 +243,9 @@ class Muzzles(Portraits):
         # The box that ``margin`` widens: the head and half of its ears, or the face.
         whole = [face[:, :, 5:], roots.lerp(tips, 0.45)]
         box = whole if knobs.frame == "head" else [face[:, :, 6:], brows]
-        flat = self.project(torch.cat(box, 2))
-        low, high = flat[:, :2].amin(2), flat[:, :2].amax(2)
-        self.reach = (high - low).amax(1) / 2 * q["margin"]
-        self.centre = (low + high) / 2 + q["shift"] * self.reach[:, None]
+        self.look_at(self.project(torch.cat(box, 2)))
 
         buffer = surface.DepthBuffer(n, fine, self.device)
-        self.parts, self.first = {}, 0
         self.add(buffer, "head", ring[..., SIDE])
         for ear in ears:
             self.add(buffer, "ear", ear)
@@ -259,51 +261,41 @@ class Muzzles(Portraits):
         out = F.grid_sample(surface.normals(ring), places[:, :, :5], align_corners=True)
         visible[:, :5] &= (self.turn @ out[:, :, 0])[:, 2] > -0.1
 
-        image = self._backdrop(knobs).repeat_interleave(2, 2).repeat_interleave(2, 3)
-        flat_image = image.transpose(0, 1).reshape(3, -1)
-        number = surface.number_of(keys).flatten()
-        for name, (first, lattice, dense) in self.parts.items():
-            here = (number >= first) & (number < first + dense[0] * dense[1])
-            at = here.nonzero().flatten()
-            which, k = at // fine**2, number[at] - first
-            turned = surface.normals(lattice)
-            turned = (self.turn @ turned.flatten(2)).view_as(turned)
-            row = (k // dense[1]) * ((lattice.shape[2] - 1) / (dense[0] - 1))
-            column = (k % dense[1]) * ((lattice.shape[3] - 1) / (dense[1] - 1))
-            paint = self._paint_head if name == "head" else self._paint_ear
-            normal = surface.lookup(turned, which, row, column)
-            flat_image[:, at] = paint(which, k, normal)
-        image = flat_image.reshape(3, n, fine, fine).transpose(0, 1)
-        image = F.avg_pool2d(self._whiskers(image, keys), 2)
-        image = image * (q["warm"] * q["exposure"][:, None])[:, :, None, None]
-        uv, mask = self._surface(keys)
-        return {"image": image.clamp(0, 1), "landmarks": landmarks, "visible": visible,
+        chest = self._chest(self.wall(studio=False, background=knobs.background))
+        image = self.coloured(chest, surface.number_of(keys))
+        image = self.developed(F.avg_pool2d(self._whiskers(image, keys), 2))
+        uv, mask = self.surface(keys)
+        return {"image": image, "landmarks": landmarks, "visible": visible,
                 "surface": uv, "mask": mask}  # fmt: skip
+
+    def paint(self, kind, at, which, k, normal) -> Tensor:
+        painter = self._fur if kind == "head" else self._ear_fur
+        return painter(which, k, normal)
 
     def _ear(self, base: Tensor, side: int) -> Tensor:
         """A hollow leaf on a bent axis: rows from root to tip, columns across."""
         e = {k: self.q[k][:, None, None] for k in EARS}
         s = torch.linspace(0, 1, 24, device=self.device)[:, None]
         t = torch.linspace(-1, 1, 13, device=self.device)
-        angle = torch.deg2rad(e["splay"] + e["bend"] * smooth(s, 0.08, 0.42))
+        angle = torch.deg2rad(e["splay"] + e["bend"] * smoothstep(s, 0.08, 0.42))
         ray = torch.cat([torch.sin(angle), -torch.cos(angle)], 2)  # (B, 24, 2)
         step = ray * (e["length"] + 1.3) / 23
         axis = step.cumsum(1) - step - 1.3 * ray[:, :1]  # it starts inside the head
         point, dome = 1 - s, (1 - s**2.6).clamp(min=0).sqrt()
         half = e["half"] * (dome + e["pointed"] * (point - dome))
-        half = half * (1 - e["narrow"] * (1 - smooth(s, 0.0, 0.5)))
-        half = half * (0.5 + 0.5 * smooth(s, 0.0, 0.25))
+        half = half * (1 - e["narrow"] * (1 - smoothstep(s, 0.0, 0.5)))
+        half = half * (0.5 + 0.5 * smoothstep(s, 0.0, 0.25))
         x = axis[..., :1] - half * t * ray[..., 1:]
         y = axis[..., 1:] + half * t * ray[..., :1]
-        over = torch.sin(torch.deg2rad(e["bend"]) / 2) * smooth(s, 0.1, 0.5)
+        over = torch.sin(torch.deg2rad(e["bend"]) / 2) * smoothstep(s, 0.1, 0.5)
         z = e["hollow"] * half * (t**2 - 0.9) - 0.4 * half * t - 1.2 * s + 3 * over
         leaf = torch.stack([side * x, y, z], 1) + base[:, :, None, None]
         return leaf if side > 0 else leaf.flip(3)
 
-    def _paint_head(self, which: Tensor, k: Tensor, normal: Tensor) -> Tensor:
-        maps = self.c["maps"].index_select(1, k)
-        t = dict(zip(self.c["names"], maps, strict=True))
-        of = functools.partial(self._of, which=which)
+    def _fur(self, which: Tensor, k: Tensor, normal: Tensor) -> Tensor:
+        maps = self.constants["maps"].index_select(1, k)
+        t = dict(zip(self.constants["names"], maps, strict=True))
+        of = functools.partial(self.of, which=which)
         amount = dict(zip(PATTERNS, of("amounts"), strict=True))
         marks, light, colour = of("mark"), of("light fur"), of("fur")
         t["patch"] = t["patch"] * (t["x"] * of("side") >= of("patches"))
@@ -315,7 +307,7 @@ class Muzzles(Portraits):
         leather = of("nose") * (1 + 0.25 * normal[1].neg().clamp(0, 1))
         colour = colour.lerp(leather * (1 - 0.85 * t["nostril"]), t["nose"])
         gloss = 0.02 + 0.25 * t["nose"]
-        colour = self._shade(colour, normal, which, 1 - t["shade"], gloss)
+        colour = self.shade(colour, normal, which, 1 - t["shade"], gloss)
         colour = colour.lerp(0.3 * marks, (t["rim"] * amount["rims"]).clamp(0, 1))
         at = (t["eye"] > 0.02).nonzero().flatten()
         eye = self._eye(t["x"][at], t["y"][at], which[at])
@@ -324,12 +316,12 @@ class Muzzles(Portraits):
 
     def _eye(self, x: Tensor, y: Tensor, which: Tensor) -> Tensor:
         """Iris from lid to lid, a round or a slit pupil, the lamp's reflection."""
-        of = functools.partial(self._of, which=which)
+        of = functools.partial(self.of, which=which)
         half = 0.5 + 0.5 * of("high")
         x = (x.abs() - EYE) * x.sign() * (1 + of("wide")) - 0.15 * of("gaze")[0]
         y = (y + 0.05) * 2 * half
-        iris = of("iris") * (0.75 + 0.5 * smooth(y / half, -1.0, 1.0))
-        iris = iris * (1 - 0.45 * smooth((x * x + y * y).sqrt() / half, 0.8, 1.4))
+        iris = of("iris") * (0.75 + 0.5 * smoothstep(y / half, -1.0, 1.0))
+        iris = iris * (1 - 0.45 * smoothstep((x * x + y * y).sqrt() / half, 0.8, 1.4))
         pupil = ((x / of("pupil")) ** 2 + y**2).sqrt() / (0.62 * half)
         colour = iris.lerp(0.02 + 0 * iris, torch.sigmoid((1 - pupil) / 0.08))
         colour, lamp = colour * (0.75 + 0.35 * of("ambient")), of("light")
@@ -337,10 +329,10 @@ class Muzzles(Portraits):
         spot = torch.sigmoid((0.05 + 0.18 * half - spot.sqrt()) / 0.05)
         return colour.lerp(0 * colour + 1, 0.95 * spot)
 
-    def _paint_ear(self, which: Tensor, k: Tensor, normal: Tensor) -> Tensor:
-        s, t = self.c["flap"].index_select(1, k)
-        of = functools.partial(self._of, which=which)
-        dark = of("amounts")[PATTERNS.index("ears")] * smooth(s, 0.2, 0.7)
+    def _ear_fur(self, which: Tensor, k: Tensor, normal: Tensor) -> Tensor:
+        s, t = self.constants["flap"].index_select(1, k)
+        of = functools.partial(self.of, which=which)
+        dark = of("amounts")[PATTERNS.index("ears")] * smoothstep(s, 0.2, 0.7)
         colour = of("fur").lerp(of("mark"), dark.clamp(0, 1))
         front = normal[2] < 0  # the lattice's normals point backwards
         inner = torch.sigmoid((0.66 - t.abs()) / 0.07) * front * (of("hollow") > 0)
@@ -349,7 +341,8 @@ class Muzzles(Portraits):
         skin = (0.75 * colour).lerp(skin * (0.75 + 0.35 * t.abs()), of("pink"))
         colour = colour.lerp(skin, inner)
         normal = normal * torch.where(front, -1.0, 1.0)
-        return self._shade(colour, normal, which, 0.65 + 0.35 * smooth(s, 0, 0.3), 0.02)
+        open_ = 0.65 + 0.35 * smoothstep(s, 0, 0.3)
+        return self.shade(colour, normal, which, open_, 0.02)
 
     def _whiskers(self, image: Tensor, keys: Tensor) -> Tensor:
         """Three fine bristles on each side, over whatever lies behind them."""
@@ -366,20 +359,16 @@ class Muzzles(Portraits):
         tone = torch.where(self.q["fur"].mean(1) < 0.72, 0.92, 0.1)
         return image.lerp(tone[:, None, None, None].expand_as(image), 0.55 * seen)
 
-    def _backdrop(self, knobs) -> Tensor:
-        """The wall of the faces, and a furry chest in place of neck and shoulders."""
-        q, centre = {k: v[..., None, None] for k, v in self.q.items()}, self.centre
-        self.centre = centre - 1e4  # the human body stays far outside of the frame
-        image, self.centre = super()._backdrop(knobs), centre
-        grid = pixel_grid(self.size, self.size, self.device).permute(2, 0, 1)
-        xy = grid * self.reach[:, None, None, None] + centre[:, :, None, None]
-        x, y = xy.split(1, 1)
+    def _chest(self, image: Tensor) -> Tensor:
+        """A furry chest before the wall, in place of neck and shoulders."""
+        q = {k: v[..., None, None] for k, v in self.q.items()}
+        x, y = (xy.unsqueeze(1) for xy in self.centimetres())
         locks = torch.sin(2.4 * x + 2 * torch.sin(1.1 * x + 0.25 * y))
         width = 5.5 + 0.85 * (y - 5).clamp(min=0) + 0.4 * locks
         cover = torch.sigmoid((width - x.abs()) * (0.15 * self.size)) * (y > 3)
         t, below = (x / width).clamp(-1, 1), y - self.marks[:, 1:2, 8, None, None]
         lit = 1 - 0.5 * t * t + 0.3 * t * q["light"][:, :1] + 0.08 * locks
-        lit = lit * (0.45 + 0.5 * smooth(below, -1, 6))  # the chin's shadow
+        lit = lit * (0.45 + 0.5 * smoothstep(below, -1, 6))  # the chin's shadow
         bib = torch.exp(-((t / 0.45) ** 2)) * q["bib"].unsqueeze(1)
         return image.lerp(q["fur"].lerp(q["light fur"], bib) * lit, cover)
 
@@ -406,13 +395,8 @@ class Animals:
         background: bool = True, illumination: bool = True,
         frame: str = "head", margin: tuple[float, float] = (1.35, 1.75),
     ):  # fmt: skip
-        species = (species,) if isinstance(species, str) else species
-        self.species = self.species_names if species is None else tuple(species)
-        if not self.species or not set(self.species) <= set(self.species_names):
-            known = ", ".join(self.species_names)
-            raise ValueError(f"species must be some of {known}, got {species!r}")
-        if not 0 <= variety <= 2:
-            raise ValueError(f"variety must be 0 to 2, got {variety}")
+        self.species = check_names("species", species, self.species_names)
+        check_knobs(0, 2, variety=variety)
         if frame not in ("head", "face"):
             raise ValueError(f"frame must be 'head' or 'face', got {frame!r}")
         # Pose, light and place are drawn by Faces, which also checks their settings.
@@ -421,7 +405,7 @@ class Animals:
                            margin=margin)  # fmt: skip
         self.size, self.seed, self.variety = size, seed, variety
         self.background, self.frame = background, frame
-        self.margin, self.studio = margin, False
+        self.margin = margin
 
     @staticmethod
     def places() -> Tensor:
@@ -434,7 +418,7 @@ class Animals:
     def parameters(self, indices, device=None) -> Batch:
         """Everything that is random about the images: ``(B, ...)`` each."""
         index = as_indices(indices, device)
-        u = uniform(index, 80, self.seed, stream=50)
+        draws = Draws(uniform(index, 80, self.seed, stream=50))
 
         def table(values) -> Tensor:
             return torch.tensor(values, dtype=torch.float32, device=index.device)
@@ -442,30 +426,32 @@ class Animals:
         chosen = [self.species_names.index(name) for name in self.species]
         label = index.new_tensor(chosen)[index % len(chosen)]
         rig = table([list(map(float, row)) for row in SPECIES.values()])
-        bell = u[:, : 2 * len(KNOBS)].reshape(len(index), -1, 2).sum(-1) - 1
+        bell = draws.take(2 * len(KNOBS)).reshape(len(index), -1, 2).sum(-1) - 1
         values = rig[label] + self.variety * rig[-1] * bell
         q = self.scene.parameters(index) | {"label": label}
         q |= dict(zip(KNOBS, values.unbind(1), strict=True))
         q["shape"] = values[:, : len(FIELDS)]
         counts = [sum(c[0] == name for c in _COATS) for name in self.species_names]
         first = table([0, *counts]).cumsum(0)[label]
-        q["coat"] = coat = (first + (u[:, 64] * table(counts)[label]).floor()).long()
-        tint = 1 + 0.16 * (u[:, 65:66] - 0.5) + 0.05 * (u[:, 66:69] - 0.5)
+        coat = (first + (draws.take() * table(counts)[label]).floor()).long()
+        q["coat"] = coat
+        tint = 1 + 0.16 * (draws.take(1) - 0.5) + 0.05 * (draws.take(3) - 0.5)
         for column, name in enumerate(("fur", "mark", "light fur", "nose", "iris"), 1):
             colours = [list(bytes.fromhex(c[column])) for c in _COATS]
             q[name] = (table(colours)[coat] / 255 * tint).clamp(0, 1)
         amounts = [dict(zip(c[6::2], map(float, c[7::2]), strict=True)) for c in _COATS]
         amounts = table([[a.get(k, 0.0) for k in PATTERNS] for a in amounts])[coat]
-        q["amounts"] = amounts * between(u[:, 69:78], 0.75, 1.05)
+        q["amounts"] = amounts * draws.some(0.75, 1.05, count=len(PATTERNS))
         q["bib"] = 0.8 * q["amounts"][:, 3:5].amax(1).clamp(0, 1)
-        q["side"] = torch.where(u[:, 78] < 0.5, 1.0, -1.0)
-        q["patches"] = torch.where(u[:, 79] < 0.7, 0.0, -99.0)  # on one eye, or on both
+        q["side"] = torch.where(draws.chance(0.5), 1.0, -1.0)
+        one_eye = draws.chance(0.7)
+        q["patches"] = torch.where(one_eye, 0.0, -99.0)  # of a patch; else on both
         return q
+
+    def _draw(self, q: Batch) -> Batch:
+        return Muzzles(self.size, q, self.seed).draw(self)
 
     def batch(self, indices, device=None) -> Batch:
         q = self.parameters(indices, device)
-        tiles = torch.arange(len(q["index"]), device=q["index"].device).split(TILE)
-        parts = ({k: v[t] for k, v in q.items()} for t in tiles)
-        drawn = [Muzzles(self.size, part, self.seed).draw(self) for part in parts]
-        batch = {k: torch.cat([tile[k] for tile in drawn]) for k in drawn[0]}
+        batch = tiled(self._draw, q, TILE)
         return batch | {k: q[k] for k in ("index", "label", "pose")}

@@ -27,7 +27,17 @@ from torch import Tensor
 
 from lmlib.geometry import pixel_grid
 from lmlib.samples import Batch
-from lmscenes.engine import as_indices, between, rotation, uniform
+from lmscenes.engine import as_indices, rotation, uniform
+from lmscenes.shared import (
+    Draws,
+    check_knobs,
+    check_names,
+    check_size,
+    read_table,
+    smooth_max,
+    smoothstep,
+    tiled,
+)
 
 TILE = 16  # images drawn at once: their planes stay in a CPU's cache
 # Metres. Overhangs are what sticks out over the axles; cowl: base of the windscreen,
@@ -55,9 +65,7 @@ RIG = """
     van     0.34 0.19   0.02  0.20   0   0.4  0.7
     spread  0.02 0.02   0.03  0.02   0   0      0
 """
-STYLES: dict[str, list] = {}
-for name, *cells in (line.split() for line in RIG.strip().split("\n")):
-    STYLES.setdefault(name, []).extend(cells)
+STYLES = read_table(RIG)
 PARTS = STYLES.pop("style")
 COLOURS = {  # one of each list, then tinted
     "paint": """f2f2ee e8e6df b9bdc1 8b9096 565a60 2b2d31 17181b b3201f 8c1a22 1f4e9c
@@ -81,20 +89,8 @@ SLICES = (1.0, 0.75, 0.5, 0.25, 0.08)  # places across the car, far to near
 RUBBER = 0.045  # gray value
 
 
-def ramp(x: Tensor, low, high) -> Tensor:
-    """0 below ``low``, 1 above ``high``, smooth between."""
-    t = ((x - low) / (high - low)).clamp(0, 1)
-    return t * t * (3 - 2 * t)
-
-
 def bell(x: Tensor, centre, width) -> Tensor:
     return torch.exp(-(((x - centre) / width) ** 2))
-
-
-def both(a: Tensor, b: Tensor, radius: float) -> Tensor:
-    """Distance to the intersection of two shapes, its corner rounded (metres)."""
-    near = (radius - (a - b).abs()).clamp(min=0)
-    return torch.maximum(a, b) + near * near * (0.25 / radius)
 
 
 def roof_line(q: Batch, x: Tensor) -> Tensor:
@@ -164,7 +160,7 @@ class Picture:
         top, slope = F.grid_sample(self.table, at, align_corners=False).unbind(1)
         roof = (y - top) * (1 + slope * slope).rsqrt()
         ends = torch.maximum(self.nose(y) - bulge - x, x - self.tail(y) - 0.6 * bulge)
-        body = both(both(roof, ends, 0.12), self.q["clear"] - y, 0.10)
+        body = smooth_max(smooth_max(roof, ends, 0.12), self.q["clear"] - y, 0.10)
         return body, roof
 
     def cover(self, distance: Tensor) -> Tensor:
@@ -203,7 +199,7 @@ class Picture:
         (fine, coarse), (_, streaks) = self.noise(0.11), self.noise(0.09, 4.0)
         haze = 0.6 * torch.exp(-above / 1.2).clamp(max=1)[:, None]
         self.image += c["sky"] + (1 - c["sky"]) * haze
-        self.paint(0.97, 0.6 * clutter * ramp(streaks, 0.3, 2))
+        self.paint(0.97, 0.6 * clutter * smoothstep(streaks, 0.3, 2))
 
         # Three rows, the farthest first: hills, houses, trees. Where the heights lie
         # below the horizon, a row is hidden.
@@ -228,7 +224,7 @@ class Picture:
 
         t = X * 1.7 + 23 * q["at y"]
         trees = torch.sin(t) + 0.6 * torch.sin(1.7 * t + 2) + 0.25 * coarse + 0.1 * fine
-        lit = 0.8 + 0.2 * coarse + 0.12 * fine + 0.15 * ramp(above, -0.5, 2)
+        lit = 0.8 + 0.2 * coarse + 0.12 * fine + 0.15 * smoothstep(above, -0.5, 2)
         trees = self.cover(above - 0.55 * trees - q["trees"])
         self.paint(c["green"] * lit.unsqueeze(1), clutter * trees)
 
@@ -236,7 +232,7 @@ class Picture:
         kerb = Y - q["kerb"]
         self.paint(c["verge"] * grain, self.cover(above))
         self.paint(0.72 * c["road"] + 0.2, clutter * self.cover(kerb - 0.07))
-        road = c["road"] * (grain - 0.1 * ramp(-Y, 0, 1.5)[:, None])
+        road = c["road"] * (grain - 0.1 * smoothstep(-Y, 0, 1.5)[:, None])
         self.paint(road, self.cover(kerb))
         dash = ((X + 7 * q["at x"]) % 3 - 1.5).abs() - 0.9
         dash = self.cover(torch.maximum(dash, (Y + 0.75).abs() - 0.06))
@@ -246,7 +242,7 @@ class Picture:
         u = (X - (q["long"] - q["turn"]) / 2 - 0.3 * q["sun"]) / half
         v = (Y - q["lift"] / 2 + 0.03) / (q["lift"] / 2 + 0.16)
         far = u.square() * u.square() * u.square() + v.square() * v.abs()
-        dark = (0.55 + 0.35 * q["hard"]) * ramp(-far, -1.4, -0.24)
+        dark = (0.55 + 0.35 * q["hard"]) * smoothstep(-far, -1.4, -0.24)
         self.image *= 1 - dark[:, None]
 
     def slices(self) -> Tensor:
@@ -299,7 +295,7 @@ class Picture:
         s = (Y - q["clear"]) / (belt - q["clear"])
         along = 2 * X / q["long"] - 1
         tone = 0.80 + 0.26 * bell(s, 0.90, 0.10) - 0.20 * bell(s, 0.68, 0.13)
-        tone = tone + 0.12 * bell(s, 0.42, 0.16) - 0.28 * ramp(-s, -0.35, 0)
+        tone = tone + 0.12 * bell(s, 0.42, 0.16) - 0.28 * smoothstep(-s, -0.35, 0)
         tone = tone + 0.16 * q["sun"] * along - 0.15 * along.square().square().square()
         tone = tone * (0.85 + 0.3 * q["hard"])
         gloss = 0.22 * bell(s, 0.90, 0.07) + 0.3 * torch.exp((roof / 0.05).clamp(max=0))
@@ -338,7 +334,7 @@ class Picture:
         self.paint(0.93, cover * self.oval(x - 0.01, y, 0.20, 0.065))
         x, y, high = q["x back"], q["y back"], q["lamp"]
         wide = (0.19 - 0.7 * high).clamp(min=0.08)
-        lamp = both((X - x).abs() - wide, (Y - y).abs() - high, 0.05)
+        lamp = smooth_max((X - x).abs() - wide, (Y - y).abs() - high, 0.05)
         lamp = cover * self.cover(lamp)
         self.paint(self.red, lamp)
         shine = self.oval(x, y + 0.3 * high, 0.6 * wide, 0.4 * high)
@@ -356,13 +352,13 @@ class Picture:
         screen = outside(q["xa"], q["cowl"], q["xb"], q["yb"]) + 0.10
         rear = outside(q["xc"], q["yc"], q["xd"], q["deck"]) + 0.09 + q["pillar"]
         rear = torch.maximum(rear, X - torch.where(q["blind"] > 0, q["x2"], 99.0))
-        glass = both(torch.maximum(screen, roof + 0.09), rear, 0.12)
-        glass = both(glass, belt + 0.02 - Y, 0.06)
+        glass = smooth_max(torch.maximum(screen, roof + 0.09), rear, 0.12)
+        glass = smooth_max(glass, belt + 0.02 - Y, 0.06)
         self.paint(c["trim"], 0.9 * cover * self.stroke(glass - 0.015, 0.018))
         up = ((Y - belt) / (q["tall"] - q["cowl"])).clamp(0, 1)
         tint = 0.09 + (0.10 + 0.30 * up * up)[:, None] * c["sky"]
         streak = torch.sin(2.6 * (X + 0.8 * Y) + 20 * q["at y"])
-        tint = tint + (0.22 * q["hard"] * ramp(streak, 0.45, 0.75))[:, None]
+        tint = tint + (0.22 * q["hard"] * smoothstep(streak, 0.45, 0.75))[:, None]
         at = torch.where(X < q["x2"] + 0.2, q["x1"] + 0.62, q["x2"] + 0.75)
         back = self.oval(at + 0.02, belt - 0.15, 0.16, 0.25)
         seat = torch.maximum(self.oval(at, belt + 0.16, 0.09, 0.10), back)
@@ -381,10 +377,10 @@ class Picture:
         self.paint(RUBBER, tyre)
         self.paint(0.16, 0.5 * self.stroke(self.hub - 0.86 * r, 0.012))
         turn = torch.atan2(self.Y - r, self.axle) + q["spin"]
-        shine = ramp(torch.cos(turn * q["spokes"]), -0.5 - q["thick"], 0.3)
+        shine = smoothstep(torch.cos(turn * q["spokes"]), -0.5 - q["thick"], 0.3)
         far = self.hub / r
-        shine = torch.maximum(shine, ramp(far / q["rim"], 0.78, 0.92))
-        shine = torch.maximum(shine, ramp(-far, -0.28, -0.16))
+        shine = torch.maximum(shine, smoothstep(far / q["rim"], 0.78, 0.92))
+        shine = torch.maximum(shine, smoothstep(-far, -0.28, -0.16))
         shine = (0.6 + 0.25 * self.Y / r) * (0.25 + 0.75 * shine)
         self.paint(metal * shine.unsqueeze(1), self.cover(self.hub - q["rim"] * r))
         self.paint(0.45 * metal, self.cover(self.hub - 0.1 * r))
@@ -442,49 +438,38 @@ class Cars:
         styles: tuple[str, ...] | str | None = None, aspect: int = 1,
         shape: float = 1.0, pose: float = 1.0, clutter: float = 1.0, light: float = 1.0,
     ):  # fmt: skip
-        if not 32 <= size <= 512:
-            raise ValueError(f"Cars draws 32 to 512 pixels a side, got {size}")
+        check_size("Cars", size, 32, 512)
         if aspect not in (1, 2):
             raise ValueError(f"aspect must be 1 or 2, got {aspect}")
-        styles = (styles,) if isinstance(styles, str) else styles
-        self.styles = self.style_names if styles is None else tuple(styles)
-        if not self.styles or not set(self.styles) <= set(self.style_names):
-            known = ", ".join(self.style_names)
-            raise ValueError(f"styles must be some of {known}, got {styles!r}")
-        knobs = dict(shape=shape, pose=pose, clutter=clutter, light=light)
-        for name, value in knobs.items():
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name} must be in [0, 1], got {value}")
+        self.styles = check_names("styles", styles, self.style_names)
+        check_knobs(0, 1, shape=shape, pose=pose, clutter=clutter, light=light)
         self.size, self.seed, self.aspect = size, seed, int(aspect)
-        self.shape, self.pose, self.clutter, self.light = knobs.values()
+        self.shape, self.pose, self.clutter, self.light = shape, pose, clutter, light
 
     def parameters(self, indices, device=None) -> Batch:
         """Everything that is random about the images, ``(B,)`` or ``(B, n)`` each."""
         index = as_indices(indices, device)
-        u = uniform(index, 120, self.seed, stream=70)
-        free = iter(u.unbind(1))
-
-        def some(low, high, strength=1.0):
-            """A random number each; without strength, the middle."""
-            return between(0.5 + strength * (next(free) - 0.5), low, high)
-
-        def chance(share) -> Tensor:
-            return (next(free) < share)[:, None]
-
-        def table(values) -> Tensor:
-            return torch.tensor(values, dtype=torch.float32, device=index.device)
-
+        draws = Draws(uniform(index, 120, self.seed, stream=70))
         chosen = index.new_tensor([self.style_names.index(s) for s in self.styles])
         label = chosen[index % len(chosen)]
-        rig = table([list(map(float, row)) for row in STYLES.values()])
+        q = {"index": index, "label": label}
+        # In the order in which their numbers are drawn.
+        q |= self._build(draws, label)
+        q |= self._camera(draws, q)
+        q |= self._colours(draws)
+        u = uniform(index, 32, self.seed, stream=71)
+        q["levels"], q["tones"] = u[:, :16], u[:, 16:]
+        return q
+
+    def _build(self, draws: Draws, label: Tensor) -> Batch:
+        """Where things are, metres behind the nose and above the road."""
+        some, rows = draws.some, [[*map(float, row)] for row in STYLES.values()]
+        rig = torch.tensor(rows, device=label.device)
         other = rig[some(0, len(self.style_names)).long()]
         mix = (0.35 * self.shape * some(0, 1) ** 2)[:, None]
-        twice = torch.stack([next(free) + next(free) - 1 for _ in PARTS], 1)
+        twice = draws.take(2 * len(PARTS)).unflatten(1, (-1, 2)).sum(-1) - 1
         values = rig[label].lerp(other, mix) + self.shape * rig[-1] * twice
         q = dict(zip(PARTS, values.unbind(1), strict=True))
-        q |= {"index": index, "label": label}
-
-        # Where things are, metres behind the nose and above the road.
         q["tall"], q["xf"] = q["high"], q["front"]
         q["xr"] = q["front"] + q["base"]
         q["long"], q["xc"] = q["xr"] + q["back"], q["xr"] + q["top"]
@@ -495,32 +480,46 @@ class Cars:
         q["bumper"] = 0.45 + 0.4 * (q["clear"] - 0.15)
         q["lean"] = some(0, 0.06, self.shape)
         q["x1"] = torch.maximum(q["xf"] + 1.32 * q["wheel"], q["xa"] - 0.05)
-        four = chance(rig[label, PARTS.index("doors")])[:, 0]
+        four = draws.chance(rig[label, PARTS.index("doors")])
         q["x2"] = q["x1"] + torch.where(four, 1.0, 1.3) + some(-0.1, 0.1, self.shape)
         q["x2"] = torch.minimum(q["x2"], q["xc"] - 0.02)
         last = torch.minimum(q["xr"] - 0.15, q["xc"] + 0.02)
         q["x3"] = torch.where(four, last, q["x2"])
-        q["blind"] = chance(rig[label, PARTS.index("blind")])[:, 0].float()
+        q["blind"] = draws.chance(rig[label, PARTS.index("blind")]).float()
         q["y front"] = q["nose"] - 0.09
         q["x front"] = q["lean"] * q["nose"] + some(0.18, 0.24, self.shape)
         q["y back"] = q["deck"] - 0.06 - q["lamp"]
         q["x back"] = q["long"] - 0.13 + 0.25 * (q["lamp"] - 0.07)
+        return q
 
-        # How it is seen: turn and lift shift the far side to the left and up, metres.
+    def _camera(self, draws: Draws, car: Batch) -> Batch:
+        """How it is seen: turn and lift shift the far side to the left and up,
+        metres."""
+        q, some = {}, draws.some
         q["yaw"] = torch.deg2rad(some(-12, 12, self.pose))
         q["turn"] = WIDTH * q["yaw"].tan()
         q["lift"] = WIDTH * torch.deg2rad(some(1, 6, self.pose)).sin()
         q["roll"] = torch.deg2rad(some(-3, 3, self.pose))
         span = some(1.58, 1.80, self.pose)
-        q["scale"] = span / ((q["long"] + q["turn"].abs()) * q["yaw"].cos())
+        q["scale"] = span / ((car["long"] + q["turn"].abs()) * q["yaw"].cos())
         x = 0.7 * (1 - span / 2) * some(-1, 1, self.pose)
         y = 0.12 / self.aspect * some(-1, 1, self.pose) + 0.16 - 0.08 * self.aspect
         q["place"] = torch.stack([x, y], 1)
+        return q
 
-        # Colours and light.
+    def _colours(self, draws: Draws) -> Batch:
+        """Colours and light, and what stands along the road."""
+        q, some = {}, draws.some
+
+        def chance(share) -> Tensor:
+            return draws.chance(share)[:, None]
+
+        def table(values) -> Tensor:
+            return draws.u.new_tensor(values)
+
         for name, colours in COLOURS.items():
             colours = table([list(bytes.fromhex(c)) for c in colours.split()]) / 255
-            tint = 1 + 0.05 * torch.stack([some(-1, 1) for _ in "rgb"], 1)
+            tint = 1 + 0.05 * some(-1, 1, count=3)
             q[name] = colours[some(0, len(colours)).long()] * tint
         dark, chrome = table([0.06, 0.06, 0.065]), table([0.80, 0.81, 0.82])
         q["trim"] = torch.where(chance(0.35), chrome, dark)
@@ -528,24 +527,22 @@ class Cars:
         q["handle"] = torch.where(chance(0.3), chrome, 0.7 * q["paint"])
         q |= {name: some(*limits) for name, limits in RANGES.items()}
         q["spokes"] = q["spokes"].floor()
-        q["marks"] = chance(0.4)[:, 0].float()
+        q["marks"] = draws.chance(0.4).float()
         for row, high, often in ROWS:  # a row that is not there lies far below
-            q[row] = torch.where(chance(often)[:, 0], some(0.4, 1.6) * high, -9.0)
+            q[row] = torch.where(draws.chance(often), some(0.4, 1.6) * high, -9.0)
         q["sun"], q["hard"] = some(-1, 1, self.light), some(0, 1, self.light)
         warm = some(-0.1, 0.1, self.light)[:, None] * table([1, 0, -1])
         q["power"] = some(0.7, 1.14, self.light)[:, None] * (1 + warm)
-        u = uniform(index, 32, self.seed, stream=71)
-        q["levels"], q["tones"] = u[:, :16], u[:, 16:]
         return q
+
+    def _planes(self, q: Batch) -> Batch:
+        """Image and mask of one tile, ``(B, 4, H, W)``."""
+        planes = Picture(q, self.size, self.aspect).draw(self.clutter)
+        return {"planes": F.avg_pool2d(planes, (1, self.aspect))}
 
     def batch(self, indices, device=None) -> Batch:
         q = self.parameters(indices, device)
-        tiles = torch.arange(len(q["index"]), device=q["index"].device).split(TILE)
-        drawn = []
-        for t in tiles:
-            picture = Picture({k: v[t] for k, v in q.items()}, self.size, self.aspect)
-            drawn.append(F.avg_pool2d(picture.draw(self.clutter), (1, self.aspect)))
-        planes = torch.cat(drawn)
+        planes = tiled(self._planes, q, TILE)["planes"]
         xs = [q[x] for x in ("xf", "xr", "xb", "xc", "x front", "x back", "xa", "xd")]
         metres = torch.stack(xs, 1)
         metres = torch.stack([metres, roof_line(q, metres)], 2)  # (B, 8, 2)

@@ -4,8 +4,8 @@ from torch import Tensor
 
 import lmscenes
 from lmlib.datasets import Size
-from lmlib.datasets.images import image_numbers, to_gray
-from lmlib.samples import Batch
+from lmlib.datasets.images import image_numbers
+from lmlib.samples import Batch, to_gray
 
 SCENE_SPLITS = {"train": range(1000), "test": range(100_000, 100_500)}
 

@@ -11,13 +11,17 @@ lamp), ``expression`` (else all are neutral), ``identities`` (how many people; N
 new one in each image).
 """
 
+import functools
+
 import torch
 from torch import Tensor
 
 from lmlib.samples import Batch
 from lmscenes.engine import as_indices, between, uniform
 from lmscenes.head import EXPRESSION, IDENTITY
-from lmscenes.portrait import TILE, Portraits
+from lmscenes.portrait import Portraits
+from lmscenes.posed import TILE
+from lmscenes.shared import Draws, check_knobs, check_size, tiled
 
 SKIN = [(250, 218, 198), (236, 192, 164), (216, 165, 132), (186, 131, 97),
         (141, 93, 66), (100, 63, 46), (78, 50, 40)]  # fmt: skip
@@ -58,6 +62,16 @@ EMOTIONS = {
                "brows together": 0.6, "blink": 0.7, "lower lid": 0.6,
                "cheeks up": 0.6, "flare": 0.6},
 }  # fmt: skip
+# Small moves of any emotion: the fields that go together, and how far.
+LIVELY = (
+    (("brows up", "smile"), 0.12), (("brows together",), 0.12), (("blink",), 0.08),
+    (("corners down",), 0.15),
+)  # fmt: skip
+# What half of a man's build adds to the shape; of a woman's, it takes away.
+BUILD = {
+    "jaw width": 0.5, "brow ridge": 0.7, "chin length": 0.3, "lip thickness": -0.3,
+    "brow height": -0.3, "nose length": 0.2, "eye size": -0.3,
+}  # fmt: skip
 # An attribute of shape is a sum of parameters above a threshold.
 SHAPE_ATTRIBUTES = {
     "arched eyebrows": {"brow arch": 1.0},
@@ -92,6 +106,64 @@ def five_points(landmarks: Tensor) -> Tensor:
     eyes = [landmarks[:, i : i + 6].mean(1) for i in (36, 42)]
     rest = [landmarks[:, i] for i in (30, 48, 54)]
     return torch.stack(eyes + rest, dim=1)
+
+
+def _tables(device):
+    """Makes float32 tensors on a device."""
+    return functools.partial(torch.tensor, dtype=torch.float32, device=device)
+
+
+def _person(draws: Draws) -> Batch:
+    """What stays of a person in all images: shape, hair, colours, ``(B, ...)``."""
+    shape = draws.take(3 * len(IDENTITY)).unflatten(1, (-1, 3)).sum(-1) - 1.5
+    male = draws.take() > 0.5
+    build = torch.where(male, 0.5, -0.5)
+    for name, amount in BUILD.items():
+        shape[:, IDENTITY.index(name)] += amount * build
+    q = {"shape": shape, "male": male, **_haircut(draws, male)}
+    table = _tables(shape.device)
+    tone = draws.some(0, len(SKIN) - 1)
+    skins = table(SKIN) / 255
+    low = tone.long().clamp(max=len(SKIN) - 2)
+    q["skin"] = torch.lerp(skins[low], skins[low + 1], (tone - low)[:, None])
+    q["skin"] = q["skin"] * (1 + 0.06 * (draws.take(3) - 0.5))
+    # dark skin comes with dark hair and eyes, mostly
+    fair = ((3.5 - tone) / 3).clamp(0, 1)
+    shade = draws.take() * torch.lerp(table(2.2), table(8.0), fair)
+    old = draws.chance(0.12) | (shade >= 7)
+    colour = torch.where(old, 7, shade.long().clamp(max=6))
+    q["hair"] = table(HAIR)[colour] / 255 * draws.some(0.85, 1.15, count=1)
+    q["hair_colour"] = colour
+    eyes = (draws.take() * torch.lerp(table(1.8), table(6.0), fair)).long()
+    q["iris"] = table(IRIS)[eyes] / 255
+    q["brow"] = draws.some(0.55, 1.0) + 0.3 * build
+    grows = draws.take()  # below .38 a beard, above .93 a moustache alone
+    wears, alone = male & (grows < 0.38), male & (grows > 0.93)
+    q["beard"] = torch.where(wears, draws.some(0.35, 1.0), 0.12 * male)
+    q["moustache"] = torch.where(wears | alone, draws.some(0.4, 1.0), 0.08 * male)
+    q["lipstick"] = (~male & draws.chance(0.5)) * draws.some(0.35, 0.9)
+    q["lip_hue"] = draws.take()
+    q["freckles"] = draws.some(-0.7, 1.0).clamp(min=0) * fair
+    q["blush"] = draws.some(0.05, 0.35)
+    q["tone"] = tone
+    return q
+
+
+def _haircut(draws: Draws, male: Tensor) -> Batch:
+    """One of the styles, by chances that depend on the build, and its measures."""
+    table = _tables(male.device)
+    chances = table([style[4:] for style in STYLES.values()]).T.cumsum(1)
+    chances = chances[male.long()] / chances[male.long(), -1:]
+    style = (draws.take(1) > chances).sum(1).clamp(max=len(STYLES) - 1)
+    thickness, length, fringe, curl = table([s[:4] for s in STYLES.values()])[style].T
+    return {
+        "style": style,
+        "thickness": thickness * draws.some(0.75, 1.25),
+        "length": length * draws.some(0.85, 1.15),
+        "fringe": fringe * draws.some(0.7, 1.1),
+        "curl": curl * draws.some(0.6, 1.4),
+        "recede": (draws.some(-2.0, 1.6) * male).clamp(min=0),
+    }
 
 
 class Faces:
@@ -140,12 +212,10 @@ class Faces:
         identities: int | None = None,
         margin: tuple[float, float] = (1.35, 1.75),
     ):
-        if not 32 <= size <= 256:
-            raise ValueError(f"Faces are drawn at 32 to 256 pixels, got {size}")
-        for name, value, top in (("yaw", yaw, 60), ("pitch", pitch, 40),
-                                 ("roll", roll, 180)):  # fmt: skip
-            if not 0 <= value <= top:
-                raise ValueError(f"{name} must be 0 to {top} degrees, got {value}")
+        check_size("Faces", size, 32, 256)
+        check_knobs(0, 60, "degrees", yaw=yaw)
+        check_knobs(0, 40, "degrees", pitch=pitch)
+        check_knobs(0, 180, "degrees", roll=roll)
         if identities is not None and identities < 1:
             raise ValueError(f"identities must be at least 1 or None, got {identities}")
         if len(margin) != 2 or not 1.0 <= margin[0] <= margin[1] <= 4.0:
@@ -164,129 +234,87 @@ class Faces:
     def parameters(self, indices, device=None) -> Batch:
         """Everything that is random about the images: ``(B, ...)`` each."""
         index = as_indices(indices, device)
-        device = index.device
-        n = len(index)
-        u = uniform(index, 48, self.seed, stream=20)
+        draws = Draws(uniform(index, 48, self.seed, stream=20))
+        who = draws.take()
         identity = index
         if self.identities is not None:
-            identity = (u[:, 0] * self.identities).long()
-        person = uniform(identity, 96, self.seed, stream=21)
-        q: Batch = {"index": index, "identity": identity}
+            identity = (who * self.identities).long()
+        person = Draws(uniform(identity, 96, self.seed, stream=21))
+        q = {"index": index, "identity": identity, **_person(person)}
+        # In the order in which their numbers are drawn.
+        q |= self._glasses(draws)
+        q |= self._expression(draws)
+        q |= self._pose(draws)
+        q |= self._light(draws)
+        table = _tables(index.device)
+        q["cloth"] = table(CLOTH)[draws.some(0, len(CLOTH)).long()] / 255
+        q["pattern"], q["place"] = draws.take(3), draws.take(16)
+        q["attributes"] = self._attributes(q)
+        return q
 
-        def table(values) -> Tensor:
-            return torch.tensor(values, dtype=torch.float32, device=device)
+    def _glasses(self, draws: Draws) -> Batch:
+        """Glasses, the form of their frame, and where the eyes look."""
+        worn = draws.chance(0.24) & self.accessories
+        dark = worn & draws.chance(0.22) & (not self.studio)
+        frame, gaze = draws.take(4), draws.some(-1, 1, count=2)
+        return {"glasses": worn, "sunglasses": dark, "frame": frame,
+                "gaze": gaze * gaze.new_tensor([0.30, 0.10])}  # fmt: skip
 
-        # the person
-        shape = person[:, :66].reshape(n, 22, 3).sum(-1) - 1.5  # bell-shaped
-        male = person[:, 66] > 0.5
-        build = torch.where(male, 0.5, -0.5)
-        for name, amount in (("jaw width", 0.5), ("brow ridge", 0.7), ("chin length",
-                             0.3), ("lip thickness", -0.3), ("brow height", -0.3),
-                             ("nose length", 0.2), ("eye size", -0.3)):  # fmt: skip
-            shape[:, IDENTITY.index(name)] += amount * build
-        q["shape"], q["male"] = shape, male
-        chances = table([s[4:] for s in STYLES.values()]).T.cumsum(1)
-        chances = chances[male.long()] / chances[male.long(), -1:]
-        style = (person[:, 67:68] > chances).sum(1).clamp(max=len(STYLES) - 1)
-        cut = table([s[:4] for s in STYLES.values()])[style]
-        q["style"] = style
-        q["thickness"] = cut[:, 0] * between(person[:, 68], 0.75, 1.25)
-        q["length"] = cut[:, 1] * between(person[:, 69], 0.85, 1.15)
-        q["fringe"] = cut[:, 2] * between(person[:, 70], 0.7, 1.1)
-        q["curl"] = cut[:, 3] * between(person[:, 71], 0.6, 1.4)
-        q["recede"] = (between(person[:, 72], -2.0, 1.6) * male).clamp(min=0)
-        tone = person[:, 73] * (len(SKIN) - 1)
-        skins = table(SKIN) / 255
-        low = tone.long().clamp(max=len(SKIN) - 2)
-        q["skin"] = torch.lerp(skins[low], skins[low + 1], (tone - low)[:, None])
-        q["skin"] = q["skin"] * (1 + 0.06 * (person[:, 74:77] - 0.5))
-        # dark skin comes with dark hair and eyes, mostly
-        fair = ((3.5 - tone) / 3).clamp(0, 1)
-        shade = person[:, 77] * torch.lerp(table(2.2), table(8.0), fair)
-        old = (person[:, 78] < 0.12) | (shade >= 7)
-        colour = torch.where(old, 7, shade.long().clamp(max=6))
-        q["hair"] = table(HAIR)[colour] / 255 * between(person[:, 79:80], 0.85, 1.15)
-        q["hair_colour"] = colour
-        eyes = (person[:, 80] * torch.lerp(table(1.8), table(6.0), fair)).long()
-        q["iris"] = table(IRIS)[eyes] / 255
-        q["brow"] = between(person[:, 81], 0.55, 1.0) + 0.3 * build
-        wears = male & (person[:, 82] < 0.38)
-        q["beard"] = torch.where(wears, between(person[:, 83], 0.35, 1.0), 0.12 * male)
-        q["moustache"] = torch.where(
-            wears | (male & (person[:, 82] > 0.93)),
-            between(person[:, 84], 0.4, 1.0), 0.08 * male)  # fmt: skip
-        q["lipstick"] = (~male & (person[:, 85] < 0.5)) * between(
-            person[:, 86], 0.35, 0.9
-        )
-        q["lip_hue"] = person[:, 87]
-        q["freckles"] = (between(person[:, 88], -0.7, 1.0)).clamp(min=0) * fair
-        q["blush"] = between(person[:, 89], 0.05, 0.35)
-        q["tone"] = tone
-
-        # glasses, gaze
-        glasses = (u[:, 1] < 0.24) & self.accessories
-        dark = glasses & (u[:, 2] < 0.22) & (not self.studio)
-        q["glasses"], q["sunglasses"] = glasses, dark
-        q["frame"] = u[:, 3:7]
-        q["gaze"] = between(u[:, 7:9], -1, 1) * table([0.30, 0.10])
-
-        # expression
-        emotion = (u[:, 9] * 6).long() if self.expression else torch.zeros_like(index)
-        recipes = table([[e.get(f, 0.0) for f in EXPRESSION] for e in
-                         EMOTIONS.values()])  # fmt: skip
-        strength = between(u[:, 10:11], 0.7, 1.1)
+    def _expression(self, draws: Draws) -> Batch:
+        """An emotion, how strong it is, and small moves of its own."""
+        emotion = draws.some(0, len(EMOTIONS)).long()
+        strength, small = draws.some(0.7, 1.1, count=1), draws.some(-1, 1, count=4)
+        if not self.expression:
+            emotion, small = torch.zeros_like(emotion), 0.0 * small
+        table = _tables(emotion.device)
+        recipes = table([[e.get(f, 0.0) for f in EXPRESSION]
+                         for e in EMOTIONS.values()])  # fmt: skip
         move = torch.lerp(recipes[:1], recipes[emotion], strength)
-        small = between(u[:, 11:15], -1, 1) * (1.0 if self.expression else 0.0)
-        lively = table([[f in ("brows up", "smile") for f in EXPRESSION],
-                        [f == "brows together" for f in EXPRESSION],
-                        [f == "blink" for f in EXPRESSION],
-                        [f == "corners down" for f in EXPRESSION]])  # fmt: skip
-        move = move + (small * table([0.12, 0.12, 0.08, 0.15])) @ lively
+        lively = table([[f in fields for f in EXPRESSION] for fields, _ in LIVELY])
+        reach = table([reach for _, reach in LIVELY])
+        move = move + (small * reach) @ lively
         blink = EXPRESSION.index("blink")
         move[:, blink] = move[:, blink].clamp(max=0.85)
-        q["expression"], q["emotion"] = move, emotion
+        return {"expression": move, "emotion": emotion}
 
-        # pose
-        jitter = between(u[:, 15:18], -1, 1)
+    def _pose(self, draws: Draws) -> Batch:
+        """Turn of the head, distance of the camera, place in the frame."""
+        jitter, chosen = draws.some(-1, 1, count=3), draws.some(0, 5).long()
+        table = _tables(jitter.device)
         if self.studio:
-            camera = (u[:, 18] * 5).long()
+            camera = chosen
             yaw = table(self.cameras)[camera] + 3.0 * jitter[:, 0]
             pitch, roll = 4.0 * jitter[:, 1], 4.0 * jitter[:, 2]
         else:
-            yaw, pitch, roll = (
-                jitter * table([self.yaw, self.pitch, self.roll])
-            ).unbind(1)
+            turns = jitter * table([self.yaw, self.pitch, self.roll])
+            yaw, pitch, roll = turns.unbind(1)
             camera = ((yaw + 37.5) / 15).long().clamp(0, 4)
-        q["camera"], q["pose"] = camera, torch.stack([yaw, pitch, roll], 1)
-        q["distance"] = between(u[:, 19], 60, 140)
-        q["margin"] = between(u[:, 20], *self.margin)
-        q["shift"] = between(u[:, 21:23], -1, 1) * 0.06
+        return {"camera": camera, "pose": torch.stack([yaw, pitch, roll], 1),
+                "distance": draws.some(60, 140), "margin": draws.some(*self.margin),
+                "shift": draws.some(-1, 1, count=2) * 0.06}  # fmt: skip
 
-        # light: azimuth, elevation, strength, ambience, colour
+    def _light(self, draws: Draws) -> Batch:
+        """One lamp's direction, what there is besides, colour and exposure."""
+        around, up, rest = draws.take(), draws.take(), draws.take()
+        warm, exposure = draws.some(-1, 1), draws.some(0.9, 1.12)
         if self.studio:
-            lamp = (u[:, 23] * 20).long()
+            lamp = (around * 20).long()
             azimuth = ((lamp % 10).float() - 4.5) * 18.0
             elevation = torch.where(lamp < 10, 8.0, 38.0)
             ambient = torch.full_like(azimuth, 0.42)
         else:
-            azimuth, elevation = between(u[:, 23], -75, 75), between(u[:, 24], -5, 60)
-            ambient = between(u[:, 25], 0.45, 0.70)
+            azimuth, elevation = between(around, -75, 75), between(up, -5, 60)
+            ambient = between(rest, 0.45, 0.70)
         if not self.illumination:
             azimuth, elevation = 0 * azimuth, 0 * azimuth + 20.0
             ambient = 0 * azimuth + 0.55
+            exposure = torch.ones_like(azimuth)
         a, e = torch.deg2rad(azimuth), torch.deg2rad(elevation)
-        q["light"] = torch.stack([a.sin() * e.cos(), -e.sin(), a.cos() * e.cos()], 1)
-        q["ambient"] = ambient
-        warm = between(u[:, 26], -1, 1) * (0.0 if self.studio else 0.09)
-        q["warm"] = 1 + warm[:, None] * table([1.0, 0.1, -1.0])
-        q["exposure"] = (
-            between(u[:, 27], 0.9, 1.12) if self.illumination else (torch.ones_like(a))
-        )
-        q["cloth"] = table(CLOTH)[(u[:, 28] * len(CLOTH)).long()] / 255
-        q["pattern"] = u[:, 29:32]
-        q["place"] = u[:, 32:48]
-        q["attributes"] = self._attributes(q)
-        return q
+        light = torch.stack([a.sin() * e.cos(), -e.sin(), a.cos() * e.cos()], 1)
+        warm = warm * (0.0 if self.studio else 0.09)
+        warm = 1 + warm[:, None] * warm.new_tensor([1.0, 0.1, -1.0])
+        return {"light": light, "ambient": ambient, "warm": warm,
+                "exposure": exposure}  # fmt: skip
 
     def _attributes(self, q: Batch) -> Tensor:
         move = dict(zip(EXPRESSION, q["expression"].unbind(1), strict=True))
@@ -306,17 +334,12 @@ class Faces:
 
     # ---- drawing -----------------------------------------------------------------
 
+    def _draw(self, q: Batch) -> Batch:
+        return Portraits(self.size, q, self.seed).draw(self)
+
     def batch(self, indices, device=None) -> Batch:
         q = self.parameters(indices, device)
-        n = len(q["index"])
-        tiles = torch.arange(n, device=q["index"].device).split(TILE)
-        drawn = [
-            Portraits(self.size, {k: v[part] for k, v in q.items()}, self.seed).draw(
-                self
-            )
-            for part in tiles
-        ]
-        batch = {k: torch.cat([tile[k] for tile in drawn]) for k in drawn[0]}
+        batch = tiled(self._draw, q, TILE)
         kept = ("index", "identity", "emotion", "camera", "pose", "attributes", "shape",
                 "expression")  # fmt: skip
         return batch | {k: q[k] for k in kept}

@@ -19,8 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lmlib.geometry import pixel_grid
-from lmlib.samples import Batch
+from lmlib.samples import Batch, to_gray
 from lmscenes.engine import as_indices, between, uniform
+from lmscenes.shared import check_knobs, check_size, smooth_max, turn
 
 FINGERS = ("index", "middle", "ring", "little")
 # Bend of the three joints of a finger, in degrees.
@@ -102,22 +103,6 @@ def gesture_table() -> dict[str, Tensor]:
     return {k: torch.tensor(v, dtype=torch.float32).deg2rad() for k, v in rows.items()}
 
 
-def wrist_width(landmarks: Tensor) -> Tensor:
-    """Distance of the wrist's two sides, ``(B, 25, 2)`` to ``(B,)``: the normaliser."""
-    return (landmarks[:, 0] - landmarks[:, 24]).norm(dim=-1)
-
-
-def turn(angle: Tensor, axis: int) -> Tensor:
-    """Rotation matrices ``(B, 3, 3)`` about a coordinate axis."""
-    cos, sin, one = angle.cos(), angle.sin(), torch.ones_like(angle)
-    i, j = (axis + 1) % 3, (axis + 2) % 3
-    matrix = angle.new_zeros(*angle.shape, 3, 3)
-    matrix[..., axis, axis] = one
-    matrix[..., i, i], matrix[..., j, j] = cos, cos
-    matrix[..., i, j], matrix[..., j, i] = -sin, sin
-    return matrix
-
-
 def unit(v: Tensor) -> Tensor:
     return v / v.norm(dim=-1, keepdim=True).clamp(min=1e-6)
 
@@ -151,12 +136,6 @@ def digits(thumb, bend, side, knuckle, length) -> tuple[Tensor, Tensor, Tensor]:
     return joints, along, faces
 
 
-def smooth_max(a: Tensor, b: Tensor, k: float) -> Tensor:
-    """Maximum that rounds the edge where ``a`` and ``b`` differ by less than ``k``."""
-    fillet = (k - (a - b).abs()).clamp_(min=0)
-    return torch.maximum(a, b).add_(fillet.square_(), alpha=0.25 / k)
-
-
 class Hands:
     """Batch adds ``label`` (B,) gesture, ``subject`` (B,), ``mask`` (B, 1, H, W): skin.
 
@@ -188,15 +167,12 @@ class Hands:
         tilt: float = 25.0,
         jitter: float = 6.0,
     ):
-        if not 32 <= size <= 512:
-            raise ValueError(f"Hands draws 32 to 512 pixels a side, got {size}")
+        check_size("Hands", size, 32, 512)
         if subjects < 1:
             raise ValueError(f"Hands needs at least one subject, got {subjects}")
-        for name, value, top in (("roll", roll, 180), ("tilt", tilt, 45)):
-            if not 0 <= value <= top:
-                raise ValueError(f"{name} must be in [0, {top}] degrees, got {value}")
-        if not 0 <= jitter <= 15:
-            raise ValueError(f"jitter must be in [0, 15] degrees, got {jitter}")
+        check_knobs(0, 180, "degrees", roll=roll)
+        check_knobs(0, 45, "degrees", tilt=tilt)
+        check_knobs(0, 15, "degrees", jitter=jitter)
         self.size, self.seed, self.gray, self.subjects = size, seed, gray, subjects
         self.background, self.illumination = background, illumination
         self.roll, self.tilt, self.jitter = roll, tilt, jitter
@@ -224,8 +200,7 @@ class Hands:
         image, solid, mask = front.split([3, 1, 1], 1)
         image = (image + (1 - solid) * self._behind(u, indices, solid)).clamp(0, 1)
         if self.gray:
-            luma = image.new_tensor([0.299, 0.587, 0.114])
-            image = (image * luma[:, None, None]).sum(1, keepdim=True)
+            image = to_gray(image)
 
         # A point is seen if only its own flesh or a bone that ends in it lies above.
         xy = points[..., :2] * points.new_tensor([1, -1]) * bones["unit"][:, None, None]

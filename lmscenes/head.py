@@ -17,6 +17,8 @@ import torch
 from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
+from lmscenes.shared import smoothstep
+
 ROWS, COLUMNS = 160, 176  # the lattice on which the geometry is computed
 CROWN, CHIN = -11.3, 12.1
 EYE, EYE_HALF = 3.15, 1.25  # centre and half width of the opening
@@ -185,18 +187,12 @@ class Place:
         return torch.exp(-(((self.y - edge).clamp(min=0) / reach) ** 2))
 
 
-def smooth(x: Tensor, low: float, high: float) -> Tensor:
-    """0 below ``low``, 1 above ``high``, a smooth step between."""
-    t = ((x - low) / (high - low)).clamp(0, 1)
-    return t * t * (3 - 2 * t)
-
-
 def mean_shape(p: Place) -> Tensor:
     """Mean points ``(3, ...)``: the sections plus what stands out of them."""
     y = p.y
-    bridge = 0.55 + 2.0 * smooth(y, -1.0, 4.2) ** 1.15
-    ridge = bridge * smooth(y, -2.4, 0.4) * (1 - smooth(y, 4.0, 5.15))
-    wide = 0.62 + 0.45 * smooth(y, 1.5, 4.2)
+    bridge = 0.55 + 2.0 * smoothstep(y, -1.0, 4.2) ** 1.15
+    ridge = bridge * smoothstep(y, -2.4, 0.4) * (1 - smoothstep(y, 4.0, 5.15))
+    wide = 0.62 + 0.45 * smoothstep(y, 1.5, 4.2)
     across = 0.6 * torch.exp(-((p.x / wide) ** 2) / 2)
     across = across + 0.4 * torch.exp(-((p.x / (1.75 * wide)) ** 2) / 2)
     nose = ridge * across * p.front
@@ -223,23 +219,24 @@ def mean_shape(p: Place) -> Tensor:
 def fields(p: Place) -> tuple[Tensor, Tensor]:
     """Identity ``(22, 3, ...)`` and expression ``(12, 3, ...)``; 1 is a large value."""
     x, y, o = p.x, p.y, torch.zeros_like(p.x)
-    low, eyes = smooth(y, 2.0, 9.0), p.both(EYE, 0.0, 1.3, 0.95)
+    low, eyes = smoothstep(y, 2.0, 9.0), p.both(EYE, 0.0, 1.3, 0.95)
     brows, lips = p.both(3.4, -1.9, 2.2, 0.75), p.one(0, MOUTH, 2.6, 1.1)
     nose = p.one(0, 4.3, 1.5, 0.9)
+    length = smoothstep(y, -0.5, 4) * (1 - smoothstep(y, 4.8, 6.6))  # of the nose
     side = torch.where(x > 0, 1.0, -1.0).double()
     identity = {
         "face width": (0.09 * x, o, o),
         "jaw width": (0.16 * x * low, o, o),
-        "chin length": (o, 1.0 * smooth(y, 8.0, 11.0), o),
+        "chin length": (o, 1.0 * smoothstep(y, 8.0, 11.0), o),
         "chin forward": (o, o, 0.9 * p.one(0, 10.5, 2.2, 1.3)),
         "face length": (o, 0.07 * y, o),
-        "forehead": (o, -1.2 * smooth(-y, 2.5, 8.0), o),
+        "forehead": (o, -1.2 * smoothstep(-y, 2.5, 8.0), o),
         "eye spacing": (0.32 * p.odd(EYE, -0.3, 1.5, 1.6), o, o),
         "eye size": (0.15 * (p.ax - EYE) * side * eyes, 0.30 * (y - 0.02) * eyes, o),
         "eye tilt": (o, -0.25 * p.es * eyes, o),
         "brow height": (o, -0.35 * brows, o),
         "brow arch": (o, -0.4 * p.both(4.3, -2.0, 0.9, 0.7), o),
-        "nose length": (o, 0.55 * smooth(y, -0.5, 4) * (1 - smooth(y, 4.8, 6.6)), o),
+        "nose length": (o, 0.55 * length, o),
         "nose width": (0.24 * x * p.one(0, 4.3, 1.9, 0.9), o, o),
         "nose bridge": (o, o, 0.6 * p.one(0, 1.3, 0.7, 1.5)),
         "nose tip": (o, -0.35 * nose, 0.45 * p.one(0, 3.9, 0.9, 0.8)),
@@ -263,7 +260,7 @@ def fields(p: Place) -> tuple[Tensor, Tensor]:
     corner = torch.exp(-(((p.ax - MOUTH_HALF).clamp(min=0) / 1.2) ** 2))
     corner = 0.35 * corner * (p.ax / MOUTH_HALF).clamp(max=1) ** 2
     jaw_low, chin = corner + p.mouth, (1 - (x / 7.7) ** 2).clamp(min=0)
-    k = smooth(y - p.lip_bottom, 0.0, 2.4)
+    k = smoothstep(y - p.lip_bottom, 0.0, 2.4)
     jaw = torch.lerp(corner * p.above(p.lip_top, 0.9), jaw_low, p.gape)
     jaw = torch.where(y > p.lip_bottom, torch.lerp(jaw_low, chin, k), jaw)
     up, down = -0.20 * p.above(p.lip_top, 0.6), 0.36 * p.below(p.lip_bottom, 0.8)
@@ -387,7 +384,7 @@ def texture(u: Tensor, v: Tensor) -> dict[str, Tensor]:
     crease = torch.exp(-(((y - p.lid_top + 0.36) / 0.10) ** 2))
     crease = crease * soft(1.1 - p.es.abs(), 0.1) * f
     middle = _at(_curve(BROW), x.clamp(1.3, 5.75))
-    thick = 0.16 + 0.27 * (1 - smooth(x, 2.0, 5.9))
+    thick = 0.16 + 0.27 * (1 - smoothstep(x, 2.0, 5.9))
     ends = soft(x - 1.05, 0.12) * soft(6.0 - x, 0.12)
     brow = ((y - middle) / thick).abs() + 3 * (1 - ends)
     nostril = p.both(0.68, 4.88, 0.27, 0.13)
@@ -397,13 +394,13 @@ def texture(u: Tensor, v: Tensor) -> dict[str, Tensor]:
     shade = shade + 0.30 * p.one(0, 8.75, 1.3, 0.25)  # below the lip
     shade = shade + 0.08 * p.both(3.2, -0.75, 1.3, 0.3)  # below the brow
     shade = shade + 0.4 * p.both(2.75, 7.22, 0.22, 0.16)  # corners of the mouth
-    shade = shade + 0.75 * smooth(y, 11.6, 12.1) + 0.25 * (1 - f)
+    shade = shade + 0.75 * smoothstep(y, 11.6, 12.1) + 0.25 * (1 - f)
     line = 1.95 + 0.32 * (y - 4.4)
-    fold = torch.exp(-(((x - line) / 0.2) ** 2)) * smooth(y, 4.0, 5.0)
-    fold = fold * (1 - smooth(y, 7.0, 8.4)) * f
-    cheek_line = 4.2 + 3.6 * smooth(5.9 - x, 0, 4.2)  # the beard's upper edge
-    beard = soft(y - cheek_line, 0.25) * (1 - smooth(x, 6.9, 7.3) * (y < 0))
-    chin_strip = smooth(p.ax, 1.9, 2.8) + smooth(y, 8.5, 8.9)
+    fold = torch.exp(-(((x - line) / 0.2) ** 2)) * smoothstep(y, 4.0, 5.0)
+    fold = fold * (1 - smoothstep(y, 7.0, 8.4)) * f
+    cheek_line = 4.2 + 3.6 * smoothstep(5.9 - x, 0, 4.2)  # the beard's upper edge
+    beard = soft(y - cheek_line, 0.25) * (1 - smoothstep(x, 6.9, 7.3) * (y < 0))
+    chin_strip = smoothstep(p.ax, 1.9, 2.8) + smoothstep(y, 8.5, 8.9)
     beard = beard * chin_strip.clamp(max=1)
     moustache = p.both(1.2, 5.95, 1.0, 0.33) * soft(top - y - 0.05, 0.1)
     blush = p.both(4.3, 3.5, 1.3, 1.1) + 0.6 * p.one(0, 3.9, 0.8, 0.6)

@@ -1,9 +1,5 @@
-"""Draws the faces of ``faces.py``: geometry, camera, depth buffer, colours.
-
-Every surface (head, ears, hair, frame of the glasses) is a lattice in the head's
-centimetres that is posed, projected and splatted into one depth buffer; then each pixel
-is coloured once, from what the lattice knows at that place. Wall and body are flat
-layers behind.
+"""Draws the faces of ``faces.py``: geometry and colours of head, ears, hair, frame of
+the glasses and, flat behind them, the body. Camera, light and wall: ``posed.py``.
 """
 
 import functools
@@ -13,33 +9,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lmlib.geometry import pixel_grid
-from lmlib.samples import Batch
+from lmlib.samples import Batch, to_gray
 from lmscenes import head
 from lmscenes.engine import between, uniform
-from lmscenes.head import EXPRESSION, INNER_MAPS, SKIN_MAPS, smooth
-from lmscenes.surface import (
-    DepthBuffer,
-    densify,
-    depth_of,
-    lookup,
-    nearest_of_four,
-    normals,
-    number_of,
-    unit,
-)
+from lmscenes.head import EXPRESSION, INNER_MAPS, SKIN_MAPS
+from lmscenes.posed import PIVOT, TILE, Posed, points_per_centimetre
+from lmscenes.shared import smoothstep
+from lmscenes.surface import DepthBuffer, densify, depth_of, number_of, unit
 
 RED = [[0.0], [0.16], [0.20]]  # of light in the shade, taken away by skin
-TILE = 16  # images drawn together: what fits a processor's cache
-DETAIL = 0.95  # lattice points per pixel of the depth buffer
 SIDE = slice(17, 159)  # columns of the head that a camera can see: 135 degrees each way
-PIVOT = (0.0, 7.0, -3.0)  # the head turns on the neck
 
 
 @functools.lru_cache(maxsize=8)
 def _constants(size: int, margin: float, device: torch.device) -> dict:
     """Lattice sizes, texture tables and noise for one image size."""
-    detail = DETAIL * 2 * size / (14.7 * margin)  # points per centimetre
+    detail = points_per_centimetre(size, margin)
     dense = {
         "head": (max(head.ROWS, int(37 * detail)), max(142, int(42 * detail))),
         "hair": (max(48, int(31 * detail)), max(128, int(52 * detail))),
@@ -87,70 +72,29 @@ def _constants(size: int, margin: float, device: torch.device) -> dict:
     return {k: v.to(device) for k, v in out.items()} | {"dense": dense}
 
 
-def _rotation(pose: Tensor) -> Tensor:
-    """(B, 3) yaw, pitch, roll in degrees to (B, 3, 3); x right, y down, z to us."""
-    yaw, pitch, roll = torch.deg2rad(pose).unbind(1)
-    o, i = torch.zeros_like(yaw), torch.ones_like(yaw)
-    c, s = torch.cos(yaw), torch.sin(yaw)
-    turn = torch.stack([c, o, s, o, i, o, -s, o, c], 1).reshape(-1, 3, 3)
-    c, s = torch.cos(pitch), torch.sin(pitch)
-    nod = torch.stack([i, o, o, o, c, s, o, -s, c], 1).reshape(-1, 3, 3)
-    c, s = torch.cos(roll), torch.sin(roll)
-    tilt = torch.stack([c, -s, o, s, c, o, o, o, i], 1).reshape(-1, 3, 3)
-    return tilt @ nod @ turn
-
-
-class Portraits:
-    """One tile of images: geometry, camera, depth buffer, colours."""
-
-    def __init__(self, size: int, q: Batch, seed: int):
-        self.size, self.fine, self.q, self.seed = size, 2 * size, q, seed
-        self.n, self.device = len(q["index"]), q["index"].device
-
-    def project(self, points: Tensor) -> Tensor:
-        """Head coordinates ``(B, 3, ...)`` to x, y (cm at the pivot), depth."""
-        shape = points.shape
-        pivot = points.new_tensor(PIVOT)[:, None]
-        p = self.turn @ (points.flatten(2) - pivot) + pivot
-        depth = self.q["distance"][:, None] - p[:, 2]
-        near = (self.q["distance"][:, None] / depth).unsqueeze(1)
-        return torch.cat([p[:, :2] * near, depth.unsqueeze(1)], 1).reshape(shape)
-
-    def to_frame(self, xy: Tensor) -> Tensor:
-        """Projected x, y ``(B, 2, ...)`` to [-1, 1]."""
-        wide = (slice(None), slice(None)) + (None,) * (xy.ndim - 2)
-        return (xy - self.centre[wide]) / self.reach[:, None][wide]
-
-    def screen(self, points: Tensor) -> Tensor:
-        p = self.project(points)
-        xy = (self.to_frame(p[:, :2]) + 1) * (self.fine / 2)
-        return torch.cat([xy, p[:, 2:]], 1)
+class Portraits(Posed):
+    """One tile of faces: geometry and colours of head, ears, hair and glasses."""
 
     def draw(self, knobs) -> Batch:
         q, n, fine = self.q, self.n, self.fine
-        self.c = c = _constants(self.size, knobs.margin[0], self.device)
+        self.constants = c = _constants(self.size, knobs.margin[0], self.device)
         weights = torch.cat([q["shape"], q["expression"]], 1)
         # Always the same number of rows: the product then rounds alike in any batch.
         weights = F.pad(weights, (0, 0, 0, TILE - n))
         ring = (c["mean"] + (weights @ c["fields"])[:n]).reshape(
             n, 3, head.ROWS, head.COLUMNS
         )
-        self.turn = _rotation(q["pose"])
-
         places = c["places"].expand(n, 1, -1, -1)
         marks = F.grid_sample(ring, places, align_corners=True)[:, :, 0]  # (B, 3, 68)
         self.marks = marks
         flat = self.project(marks)
-        low, high = flat[:, :2].amin(2), flat[:, :2].amax(2)
-        self.reach = (high - low).amax(1) / 2 * q["margin"]
-        self.centre = (low + high) / 2 + q["shift"] * self.reach[:, None]
+        self.look_at(flat)
         landmarks = self.to_frame(flat[:, :2]).transpose(1, 2)
 
         # the head alone decides which landmarks are visible
         buffer = DepthBuffer(n, fine, self.device)
-        self.parts, self.first = {}, 0
-        self.add(buffer, "head", ring[..., SIDE])
-        out = (self.turn @ normals(ring).flatten(2)).reshape(ring.shape)
+        out = self.turned_normals(ring)
+        self.add(buffer, "head", ring[..., SIDE], facing=out[..., SIDE])
         facing = F.grid_sample(out[:, 2:], places, align_corners=True)[:, 0, 0]
         visible = self._visible(buffer, landmarks, flat[:, 2], facing)
         shown = q["length"] < 4
@@ -161,48 +105,16 @@ class Portraits:
             self.add(buffer, "rim", self._rims(), q["glasses"])
         keys = buffer.image()
         number = number_of(keys)
-
-        image = self._backdrop(knobs).repeat_interleave(2, 2).repeat_interleave(2, 3)
-        flat_image = image.transpose(0, 1).reshape(3, -1)
-        shadow = self._shadow(number)
-        hit = (number >= 0).flatten().nonzero().flatten()
-        hit_number = number.flatten()[hit]
-        for name, (first, lattice, dense) in self.parts.items():
-            kind = name.split()[0]
-            here = (hit_number >= first) & (hit_number < first + dense[0] * dense[1])
-            at, k = hit[here], hit_number[here] - first
-            which = at // fine**2
-            if name == "head":
-                turned = out[..., SIDE]
-            else:
-                turned = (self.turn @ normals(lattice).flatten(2)).view(lattice.shape)
-            row = (k // dense[1]) * ((lattice.shape[2] - 1) / (dense[0] - 1))
-            column = (k % dense[1]) * ((lattice.shape[3] - 1) / (dense[1] - 1))
-            normal = lookup(turned, which, row, column)
-            colour = getattr(self, "_paint_" + kind)(which, k, normal)
-            if kind in ("head", "ear"):
-                colour = colour * (1 - 0.5 * shadow[at])
-            flat_image[:, at] = colour
-        image = flat_image.reshape(3, n, fine, fine).transpose(0, 1)
+        self.shadow = self._shadow(number)
+        wall = self.wall(knobs.studio, knobs.background)
+        image = self.coloured(self._body(wall), number)
         if knobs.accessories:
             image = self._lenses(image, keys)
-        image = F.avg_pool2d(image, 2)
-        image = image * (q["warm"] * q["exposure"][:, None])[:, :, None, None]
-        image = image.clamp(0, 1)
-        if knobs.gray:
-            luma = image.new_tensor([0.299, 0.587, 0.114])
-            image = (image * luma[:, None, None]).sum(1, keepdim=True)
-        surface, mask = self._surface(keys)
-        return {"image": image, "landmarks": landmarks, "visible": visible,
-                "surface": surface, "mask": mask}  # fmt: skip
-
-    def add(self, buffer: DepthBuffer, name: str, lattice: Tensor, keep=None) -> None:
-        dense = self.c["dense"][name]
-        points = densify(self.screen(lattice), *dense)
-        buffer.splat(points, self.first, None if keep is None else keep[:, None])
-        key = name if name not in self.parts else name + " 2"
-        self.parts[key] = (self.first, lattice, dense)
-        self.first += dense[0] * dense[1]
+        image = self.developed(F.avg_pool2d(image, 2))
+        surface, mask = self.surface(keys)
+        return {"image": to_gray(image) if knobs.gray else image,
+                "landmarks": landmarks, "visible": visible, "surface": surface,
+                "mask": mask}  # fmt: skip
 
     def _visible(self, buffer, landmarks, depth, facing) -> Tensor:
         """Not behind the head: the surface at the pixel is not nearer, and faces us.
@@ -229,15 +141,6 @@ class Portraits:
         over = F.interpolate(over, scale_factor=4, mode="bilinear")
         return over[..., : size[0], : size[1]].flatten()
 
-    def _surface(self, keys: Tensor) -> tuple[Tensor, Tensor]:
-        """Coordinates of the nearest of each pixel's four samples, where it is skin."""
-        n, size = self.n, self.size
-        number = number_of(nearest_of_four(keys)).flatten(1)
-        skin = (number >= 0) & (number < self.c["uv"].shape[1])
-        uv = self.c["uv"][:, number.clamp(min=0).clamp(max=self.c["uv"].shape[1] - 1)]
-        uv = (uv * skin).transpose(0, 1).reshape(n, 2, size, size)
-        return uv, skin.float().reshape(n, 1, size, size)
-
     # ---- geometry of the other parts ---------------------------------------------
 
     def _hair(self, ring: Tensor) -> Tensor:
@@ -255,9 +158,9 @@ class Portraits:
             uniform(q["identity"], columns, self.seed, stream=30) - 0.5
         )  # (B, columns)
         slow = F.avg_pool1d(rough[:, None], 9, 1, 4)[:, 0]
-        fringe = col["fringe"] * (1 - smooth(au, 0.24, 0.36))
+        fringe = col["fringe"] * (1 - smoothstep(au, 0.24, 0.36))
         end = end + fringe.clamp(max=1.0) * (-2.5 + 2.5 * slow - end)
-        curtain = smooth(au, 0.40, 0.47) * (col["length"] > 0)
+        curtain = smoothstep(au, 0.40, 0.47) * (col["length"] > 0)
         end = torch.lerp(end, 1.5 + col["length"] + 6 * slow, curtain)
         end = end + 0.4 * rough
         y = head.CROWN + (end - head.CROWN)[:, None] * w**1.2  # (B, rows, columns)
@@ -271,20 +174,20 @@ class Portraits:
         taper = torch.maximum(taper, 0.35 * fringe[:, None])
         body = 0.6 + 0.4 * torch.sin(math.pi * (w * 0.9 + 0.05))
         thick = col["thickness"][:, None] * body * taper
-        bumps = self.c["hair_noise"] * q["curl"][:, None, None]
+        bumps = self.constants["hair_noise"] * q["curl"][:, None, None]
         bumps = bumps * (1 - 0.8 * curtain[:, None])
         thick = (thick + bumps * taper + 0.12).clamp(min=0.05)
         p = p + out * thick.unsqueeze(1)
         wave = torch.sin(y * 1.1 + 9 * slow[:, None]) * q["curl"][:, None, None]
-        x = p[:, 0] * (1 + 0.012 * hang) + wave * smooth(hang, 0, 3)
+        x = p[:, 0] * (1 + 0.012 * hang) + wave * smoothstep(hang, 0, 3)
         return torch.stack([x, p[:, 1] + hang, p[:, 2] - 0.05 * hang], 1)
 
     def _ear(self, ring: Tensor, side: int) -> Tensor:
         r = torch.linspace(0, 1, 10, device=self.device)[:, None]
         a = torch.linspace(-math.pi, math.pi, 32, device=self.device)
         down = r * torch.sin(a)
-        back = r * torch.cos(a) * (1 - 0.35 * smooth(down, 0.0, 1.0))
-        rim = 0.35 * smooth(r, 0.55, 0.9) - 0.5 * (1 - smooth(r, 0.2, 0.6))
+        back = r * torch.cos(a) * (1 - 0.35 * smoothstep(down, 0.0, 1.0))
+        rim = 0.35 * smoothstep(r, 0.55, 0.9) - 0.5 * (1 - smoothstep(r, 0.2, 0.6))
         at = ring.new_tensor([side * 0.587, head.v_of_height(torch.tensor(1.9))])
         base = F.grid_sample(ring, at.expand(self.n, 1, 1, 2), align_corners=True)
         x = side * (0.35 + 0.5 * back + 0.5 * rim)
@@ -343,30 +246,18 @@ class Portraits:
 
     # ---- colours ------------------------------------------------------------------
 
-    def _of(self, name: str, which: Tensor) -> Tensor:
-        """A parameter of each pixel's image: (n,) or (C, n)."""
-        value = self.q[name]
-        return (value if value.ndim == 1 else value.T).index_select(-1, which)
+    def paint(self, kind, at, which, k, normal) -> Tensor:
+        painters = {"head": self._skin, "ear": self._ear_skin, "hair": self._strands,
+                    "rim": self._frame}  # fmt: skip
+        colour = painters[kind](which, k, normal)
+        if kind in ("head", "ear"):
+            colour = colour * (1 - 0.5 * self.shadow[at])
+        return colour
 
-    def _shade(self, colour, normal, which, open_, gloss, power=14.0, tint=None):
-        """Ambient light, one lamp that wraps around (skin scatters), and a gloss."""
-        light, ambient = self._of("light", which), self._of("ambient", which)
-        facing = (normal * light).sum(0)
-        diffuse = ((facing + 0.25) / 1.25).clamp(min=0)
-        half = unit(light[0], light[1], light[2] + 1)
-        shine = (normal * half).sum(0).clamp(min=0) ** power
-        sky = 0.85 - 0.15 * normal[1]
-        lit = ambient * sky * open_ + (1.05 - 0.75 * ambient) * diffuse * (
-            0.35 + 0.65 * open_
-        )
-        if tint is not None:  # light that went through skin is red
-            colour = colour * (1 - (1 - lit).clamp(min=0) * colour.new_tensor(tint))
-        return colour * lit + gloss * shine * (1.1 - ambient) * open_
-
-    def _paint_head(self, which: Tensor, k: Tensor, normal: Tensor) -> Tensor:
-        t = dict(zip(SKIN_MAPS, self.c["skin"].index_select(1, k), strict=True))
+    def _skin(self, which: Tensor, k: Tensor, normal: Tensor) -> Tensor:
+        t = dict(zip(SKIN_MAPS, self.constants["skin"].index_select(1, k), strict=True))
         blotch, fine, spots = t["blotch"], t["fine"], t["spots"]
-        of = functools.partial(self._of, which=which)
+        of = functools.partial(self.of, which=which)
         move = dict(zip(EXPRESSION, of("expression"), strict=True))
         skin = of("skin")
         red = skin.new_tensor([[1.03], [0.80], [0.78]])
@@ -374,7 +265,7 @@ class Portraits:
         colour = colour.lerp(colour * red, (t["blush"] * of("blush")).clamp(0, 1))
         colour = colour * (1 - 0.12 * t["bags"])
         colour = colour * (
-            1 - 0.18 * of("freckles") * smooth(spots, 1.0, 1.8) * (0.3 + t["blush"])
+            1 - 0.18 * of("freckles") * smoothstep(spots, 1.0, 1.8) * (0.3 + t["blush"])
         )
         # hair on the skin
         hair = of("hair")
@@ -400,13 +291,13 @@ class Portraits:
         open_ = (1 - 0.8 * t["shade"].clamp(0, 1)) * (1 - fold)
         open_ = open_ * (1 - 0.25 * t["crease"])
         gloss = 0.07 + 0.12 * t["lip"] * (1 + of("lipstick"))
-        colour = self._shade(colour, normal, which, open_, gloss * (1 - brow), tint=RED)
+        colour = self.shade(colour, normal, which, open_, gloss * (1 - brow), tint=RED)
         colour = colour * (1 - 0.75 * t["nostril"].clamp(0, 1))
         colour = colour.lerp(0.25 * hair, (0.8 * t["lid"]).clamp(0, 0.9))
         light = of("ambient") + 0.55 * (0.5 + 0.5 * (normal * of("light")).sum(0))
         for paint, name in ((self._mouth, "inside"), (self._eye, "open_eye")):
             at = (t[name] > 0.5).nonzero().flatten()
-            inner = self.c["inner"].index_select(1, k[at])
+            inner = self.constants["inner"].index_select(1, k[at])
             inner = dict(zip(INNER_MAPS, inner, strict=True))
             moved = {name: value[at] for name, value in move.items()}
             colour[:, at] = paint(inner, moved, which[at], light[at])
@@ -421,70 +312,71 @@ class Portraits:
         length = 0.45 + 0.35 * move["smile"] + 0.3 * move["raise lip"]
         length = length * (1 - 0.12 * (x / 2) ** 2)
         upper = torch.sigmoid((length - below) / 0.05)
-        lower = torch.sigmoid((0.28 - above) / 0.05) * smooth(gap, 0.9, 1.6)
+        lower = torch.sigmoid((0.28 - above) / 0.05) * smoothstep(gap, 0.9, 1.6)
         tooth = torch.maximum(upper, 0.8 * lower)
-        tooth = tooth * (1 - 0.6 * smooth(x.abs(), 1.2, 2.3))
+        tooth = tooth * (1 - 0.6 * smoothstep(x.abs(), 1.2, 2.3))
         seam = 1 - 0.18 * torch.exp(-((((x / 0.8) % 1 - 0.5).abs() / 0.09) ** 2))
         dark = x.new_tensor([[0.17], [0.06], [0.06]])
-        tongue = smooth(t["gape"], 0.55, 0.85) * smooth(gap, 1.2, 2.0)
+        tongue = smoothstep(t["gape"], 0.55, 0.85) * smoothstep(gap, 1.2, 2.0)
         colour = dark.lerp(x.new_tensor([[0.62], [0.28], [0.28]]), 0.75 * tongue)
         white = x.new_tensor([[0.93], [0.90], [0.84]]) * seam
-        return colour.lerp(white, tooth * smooth(gap, 0.06, 0.25)) * light
+        return colour.lerp(white, tooth * smoothstep(gap, 0.06, 0.25)) * light
 
     def _eye(self, t, move, which, light) -> Tensor:
         """White, iris, pupil, the lamp's reflection, and the shadow of the lid."""
-        gaze = self._of("gaze", which)
+        gaze = self.of("gaze", which)
         side = torch.where(t["x"] > 0, 1.0, -1.0)
         x = t["x"] - side * head.EYE - gaze[0]
         y = t["y"] + move["blink"] * t["blink"] + move["lower lid"] * t["lower"]
         y = y + 0.02 - gaze[1]
         r = (x * x + y * y).sqrt()
         white = x.new_tensor([[0.95], [0.92], [0.90]])
-        corner = smooth((t["x"].abs() - head.EYE).abs(), 0.6, 1.25)
-        shade = 1 - smooth(t["gape"], 0, 0.4)  # the upper lid's
+        corner = smoothstep((t["x"].abs() - head.EYE).abs(), 0.6, 1.25)
+        shade = 1 - smoothstep(t["gape"], 0, 0.4)  # the upper lid's
         white = white * (1 - 0.22 * corner) * (1 - 0.25 * shade)
-        iris = self._of("iris", which) * (0.75 + 0.9 * smooth(y, -0.3, 0.5))
-        iris = iris * (1 - 0.6 * smooth(r, 0.42, 0.58))
+        iris = self.of("iris", which) * (0.75 + 0.9 * smoothstep(y, -0.3, 0.5))
+        iris = iris * (1 - 0.6 * smoothstep(r, 0.42, 0.58))
         colour = white.lerp(iris, torch.sigmoid((0.58 - r) / 0.035))
         colour = colour.lerp(0.03 + 0 * iris, torch.sigmoid((0.25 - r) / 0.03))
         colour = colour * light.clamp(0.5, 1.1)
-        lamp = self._of("light", which)
+        lamp = self.of("light", which)
         spot = ((x - 0.25 * lamp[0]) ** 2 + (y - 0.2 * lamp[1] + 0.06) ** 2).sqrt()
         spot = 0.95 * torch.sigmoid((0.13 - spot) / 0.03)
         return colour.lerp(torch.ones_like(colour), spot)
 
-    def _paint_hair(self, which: Tensor, k: Tensor, normal: Tensor) -> Tensor:
-        strand, lock, bump, along = self.c["hair"].index_select(1, k)
-        curly = (self._of("curl", which) * 3).clamp(0, 1)
+    def _strands(self, which: Tensor, k: Tensor, normal: Tensor) -> Tensor:
+        strand, lock, bump, along = self.constants["hair"].index_select(1, k)
+        curly = (self.of("curl", which) * 3).clamp(0, 1)
         texture = 0.16 * strand + 0.12 * lock + 0.16 * curly * bump
-        hair = self._of("hair", which)
+        hair = self.of("hair", which)
         colour = hair * (1 + texture).clamp(0.4, 1.7) + 0.02 * strand
         band = torch.exp(-(((along - 0.42 + 0.05 * lock) / 0.13) ** 2))
         gloss = 0.12 * band * (1 + 0.5 * strand) * (1 - 0.7 * curly)
-        shaded = self._shade(colour, normal, which, 0.9, 0.06 + gloss, 6.0)
+        shaded = self.shade(colour, normal, which, 0.9, 0.06 + gloss, 6.0)
         return shaded.clamp(min=0)
 
-    def _paint_ear(self, which: Tensor, k: Tensor, normal: Tensor) -> Tensor:
-        dense = self.c["dense"]["ear"]
+    def _ear_skin(self, which: Tensor, k: Tensor, normal: Tensor) -> Tensor:
+        dense = self.constants["dense"]["ear"]
         r = (k // dense[1]).float() / (dense[0] - 1)
-        skin = self._of("skin", which)
+        skin = self.of("skin", which)
         skin = skin * skin.new_tensor([[1.0], [0.88], [0.86]])
-        hollow = 1 - 0.55 * (1 - smooth(r, 0.25, 0.75)) - 0.12 * smooth(r, 0.9, 1.0)
+        hollow = 1 - 0.55 * (1 - smoothstep(r, 0.25, 0.75))
+        hollow = hollow - 0.12 * smoothstep(r, 0.9, 1.0)
         normal = normal * torch.where(normal[2] < 0, -1.0, 1.0)
-        return self._shade(skin, normal, which, hollow, 0.05, tint=RED)
+        return self.shade(skin, normal, which, hollow, 0.05, tint=RED)
 
-    def _paint_rim(self, which: Tensor, k: Tensor, normal: Tensor) -> Tensor:
+    def _frame(self, which: Tensor, k: Tensor, normal: Tensor) -> Tensor:
         tint = self.q["frame"][which]
         base = torch.stack([0.06 + 0.35 * tint[:, 0] * (tint[:, 1] > 0.6),
                             0.06 + 0.22 * tint[:, 0] * (tint[:, 1] > 0.6),
                             0.07 + 0.12 * tint[:, 0] * (tint[:, 1] > 0.6)])  # fmt: skip
         normal = normal * torch.where(normal[2] < 0, -1.0, 1.0)
-        return self._shade(base, normal, which, 1.0, 0.35, 20.0)
+        return self.shade(base, normal, which, 1.0, 0.35, 20.0)
 
     def _lenses(self, image: Tensor, keys: Tensor) -> Tensor:
         """Glass in the two rims: dark, or a slight veil with a reflection."""
         buffer = DepthBuffer(self.n, self.fine, self.device)
-        rows, columns = self.c["dense"]["lens"]
+        rows, columns = self.constants["dense"]["lens"]
         r = torch.linspace(0, 1, 6, device=self.device)[:, None]
         for side, loop in enumerate(self.loops):
             middle = loop[..., :-1].mean(2, keepdim=True)
@@ -500,44 +392,20 @@ class Portraits:
         alpha = torch.where(dark, 0.94, 0.03 + 0.12 * sheen**4)
         return image.lerp(colour.expand_as(image), alpha * seen)
 
-    def _backdrop(self, knobs) -> Tensor:
-        """Wall or clutter, then neck and clothes: flat layers behind the head."""
-        q, n = self.q, self.n
-        p = q["place"]
-        s = self.size  # nothing here is sharper than a pixel
-        grid = pixel_grid(s, s, self.device).permute(2, 0, 1)  # (2, s, s)
-        coarse = uniform(q["index"], 3 * 36 + 3 * 144 + 5 * 10, self.seed, stream=40)
-        if knobs.studio or not knobs.background:
-            base = (0.45 + 0.2 * p[:, :1] * knobs.background) * torch.ones_like(
-                p[:, :3]
-            ) + 0.04 * (p[:, 1:4] - 0.5) * knobs.background
-            tilt = 0.10 * (p[:, 4:6] - 0.5) * knobs.background
-            slope = (tilt[:, :, None, None] * grid).sum(1, keepdim=True)
-            image = base[:, :, None, None] + slope
-        else:
-            big = coarse[:, :108].reshape(n, 3, 6, 6)
-            mean = p[:, :3, None, None]
-            grey = big.mean(1, keepdim=True)
-            big = grey + (0.15 + 0.5 * p[:, 4, None, None, None]) * (big - grey)
-            mean = 0.5 + 0.7 * (p[:, 5, None, None, None] - 0.5) + 0.3 * (mean - 0.5)
-            big = F.interpolate(mean + 0.55 * (big - 0.5), (s, s), mode="bicubic")
-            small = coarse[:, 108:540].reshape(n, 3, 12, 12) - 0.5
-            small = F.interpolate(small, (s, s), mode="bilinear")
-            image = big + (0.22 * p[:, 3])[:, None, None, None] * small
-            image = self._clutter(0.08 + 0.8 * image, grid, coarse[:, 540:])
-        image = image.clamp(0, 1)
-        # the body hangs from the neck and does not turn with the head
-        xy = grid * self.reach[:, None, None, None] + self.centre[:, :, None, None]
-        x, y = xy[:, 0] - PIVOT[0], xy[:, 1]
+    def _body(self, image: Tensor) -> Tensor:
+        """Neck and clothes on the wall: a flat layer behind the head."""
+        q, n, s = self.q, self.n, self.size
+        x, y = self.centimetres()
+        x = x - PIVOT[0]  # it hangs from the neck and does not turn with the head
         build = torch.where(q["male"], 0.6, -0.4)[:, None, None]
         neck = 4.7 + build + 0.06 * (y - 12).clamp(min=0) ** 2
         slope = (y - 14.2).clamp(min=0)
         shoulders = 3.2 * slope.clamp(max=30) ** 0.85 + 6.2
         width = torch.where(y > 14.2, torch.maximum(neck, shoulders), neck)
-        width = neck + smooth(y, 13.6, 16.5) * (shoulders - neck).clamp(min=0)
+        width = neck + smoothstep(y, 13.6, 16.5) * (shoulders - neck).clamp(min=0)
         inside = torch.sigmoid((width - x.abs()) * (2.4 * s / 22)) * (y > 5)
         t = (x / width).clamp(-0.98, 0.98)
-        normal = torch.stack([t, -0.25 * smooth(y, 13, 17), (1 - t * t).sqrt()])
+        normal = torch.stack([t, -0.25 * smoothstep(y, 13, 17), (1 - t * t).sqrt()])
         at = (inside > 0.004).flatten().nonzero().flatten()
         normal = unit(*normal.flatten(1)[:, at])
         which = at // (s * s)
@@ -547,23 +415,12 @@ class Portraits:
         stripes = 1 + 0.2 * (q["pattern"][:, 2] > 0.6)[:, None, None] * stripes.sign()
         colour = torch.where(
             cloth,
-            self._of("cloth", which) * stripes.flatten()[at],
-            self._of("skin", which),
+            self.of("cloth", which) * stripes.flatten()[at],
+            self.of("skin", which),
         )
-        shadow = 1 - 0.55 * (1 - smooth(y - self.marks[:, 1, 8, None, None], -0.5, 4.5))
-        colour = self._shade(colour, normal, which, shadow.flatten()[at], 0.0)
+        below = y - self.marks[:, 1, 8, None, None]
+        shadow = 1 - 0.55 * (1 - smoothstep(below, -0.5, 4.5))
+        colour = self.shade(colour, normal, which, shadow.flatten()[at], 0.0)
         body = image.transpose(0, 1).reshape(3, -1)
         body[:, at] = body[:, at].lerp(colour, inside.flatten()[at])
         return body.reshape(3, n, s, s).transpose(0, 1)
-
-    def _clutter(self, image: Tensor, grid: Tensor, u: Tensor) -> Tensor:
-        """Five out-of-focus boxes: windows, shelves, people far away."""
-        for u in u.reshape(self.n, 5, 10).unbind(1):  # noqa: B020
-            where = 2.4 * u[:, :2, None, None] - 1.2
-            half = 0.08 + 0.6 * u[:, 2:4, None, None] ** 2
-            far = ((grid - where).abs() - half).amax(1, keepdim=True)
-            cover = torch.sigmoid(-far / (0.01 + 0.08 * u[:, 4, None, None, None]))
-            grey = u[:, 5, None, None, None]
-            colour = grey + 0.35 * (u[:, 6:9, None, None] - 0.5)
-            image = image.lerp(colour.clamp(0, 1), 0.75 * cover)
-        return image

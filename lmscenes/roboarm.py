@@ -26,6 +26,7 @@ from torch import Tensor
 from lmlib.geometry import pixel_grid
 from lmlib.samples import Batch
 from lmscenes.engine import as_indices, between, first_valid, rotation, uniform
+from lmscenes.shared import check_knobs, check_size, check_stride
 
 FILM, KEY = 120, 30  # frames of a film, frames from one random pose to the next
 TRIES = 12  # poses tried; the chance that none stays in the frame is below 1e-4
@@ -128,15 +129,12 @@ class Roboarm:
         light: float = 1.0,
         background: float = 0.3,
     ):
-        if not 32 <= size <= 512:
-            raise ValueError(f"Roboarm draws 32 to 512 pixels a side, got {size}")
-        if stride not in range(FILM + 1):
-            raise ValueError(f"stride must be 0 to {FILM} whole frames, got {stride}")
-        shares = dict(swing=swing, texture=texture, light=light, background=background)
-        for name, value in shares.items():
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name} must be in [0, 1], got {value}")
-        self.size, self.seed, self.stride, self.swing = size, seed, int(stride), swing
+        check_size("Roboarm", size, 32, 512)
+        check_knobs(
+            0, 1, swing=swing, texture=texture, light=light, background=background
+        )
+        self.size, self.seed, self.swing = size, seed, swing
+        self.stride = check_stride(stride, FILM)
         self.alike, self.texture, self.light = alike, texture, light
         self.background = background
 

@@ -32,6 +32,14 @@ from torch import Tensor
 from lmlib.geometry import pixel_grid
 from lmlib.samples import Batch
 from lmscenes.engine import as_indices, between, uniform
+from lmscenes.shared import (
+    check_knobs,
+    check_names,
+    check_size,
+    check_stride,
+    tiled,
+    turn,
+)
 
 FILM, RATE = 100, 50  # frames of a film, frames a second
 TILE = 32  # images a CPU draws together; more fall out of its cache
@@ -126,17 +134,6 @@ SOLIDS = _solids()
 LANDMARKS = _joints()
 
 
-def turn(axis: int, angle: Tensor) -> Tensor:
-    """Rotation matrices ``(..., 3, 3)`` by angles ``(...)`` about an axis."""
-    cos, sin = angle.cos(), angle.sin()
-    i, j = (axis + 1) % 3, (axis + 2) % 3
-    matrix = angle.new_zeros(*angle.shape, 3, 3)
-    matrix[..., axis, axis] = 1
-    matrix[..., i, i] = matrix[..., j, j] = cos
-    matrix[..., i, j], matrix[..., j, i] = -sin, sin
-    return matrix
-
-
 def _apply(matrix: Tensor, vector: Tensor) -> Tensor:
     return (matrix @ vector[..., None])[..., 0]
 
@@ -154,15 +151,15 @@ def skeleton(p: Batch, growth: Tensor) -> tuple[Tensor, Tensor]:
     """
     side, new = growth.new_tensor([1.0, -1.0]), growth.new_tensor
     legs, shoulders = growth[:, 1, None, None], growth[:, 2, None, None]
-    pelvis = turn(1, p["twist"]) @ turn(2, p["roll"]) @ turn(0, 0.45 * p["bend"])
-    chest = turn(1, -p["twist"]) @ turn(2, -p["roll"] / 2) @ turn(0, p["bend"])
-    head = chest @ turn(1, p["look"]) @ turn(0, p["nod"])
-    arm = chest[:, None] @ turn(0, -p["swing"]) @ turn(2, -side * p["lift"])
-    forearm = arm @ turn(0, -p["elbow"]) @ turn(2, -side * p["up"])
-    thigh = pelvis[:, None] @ turn(2, -side * p["spread"]) @ turn(0, -p["hip"])
-    shin = thigh @ turn(0, p["knee"])
-    toes = turn(1, -side * (0.15 + p["spread"]) + p["twist"][:, None] / 2)
-    foot = toes @ turn(0, -p["pitch"] - math.pi / 2)
+    pelvis = turn(p["twist"], 1) @ turn(p["roll"], 2) @ turn(0.45 * p["bend"], 0)
+    chest = turn(-p["twist"], 1) @ turn(-p["roll"] / 2, 2) @ turn(p["bend"], 0)
+    head = chest @ turn(p["look"], 1) @ turn(p["nod"], 0)
+    arm = chest[:, None] @ turn(-p["swing"], 0) @ turn(-side * p["lift"], 2)
+    forearm = arm @ turn(-p["elbow"], 0) @ turn(-side * p["up"], 2)
+    thigh = pelvis[:, None] @ turn(-side * p["spread"], 2) @ turn(-p["hip"], 0)
+    shin = thigh @ turn(p["knee"], 0)
+    toes = turn(-side * (0.15 + p["spread"]) + p["twist"][:, None] / 2, 1)
+    foot = toes @ turn(-p["pitch"] - math.pi / 2, 0)
     limbs = torch.cat([arm, forearm, thigh, shin, foot], 1)  # left, right, left, ...
 
     waist = _apply(pelvis, new([0, -7.5, 0]))
@@ -238,22 +235,11 @@ class Walkers:
         face: bool = True, variety: float = 1.0, clutter: float = 1.0,
         light: float = 1.0,
     ):  # fmt: skip
-        if not 32 <= size <= 256:
-            raise ValueError(f"Walkers draws 32 to 256 pixels a side, got {size}")
-        if stride not in range(FILM + 1):
-            raise ValueError(f"stride must be 0 to {FILM} whole frames, got {stride}")
-        actions = (actions,) if isinstance(actions, str) else actions
-        self.actions = self.action_names if actions is None else tuple(actions)
-        if not self.actions or not set(self.actions) <= set(self.action_names):
-            known = ", ".join(self.action_names)
-            raise ValueError(f"actions must be some of {known}, got {actions!r}")
-        if not 0 <= yaw <= 90:
-            raise ValueError(f"yaw must be 0 to 90 degrees, got {yaw}")
-        shares = dict(back=back, variety=variety, clutter=clutter, light=light)
-        for name, value in shares.items():
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name} must be in [0, 1], got {value}")
-        self.size, self.seed, self.stride = size, seed, int(stride)
+        check_size("Walkers", size, 32, 256)
+        self.actions = check_names("actions", actions, self.action_names)
+        check_knobs(0, 90, "degrees", yaw=yaw)
+        check_knobs(0, 1, back=back, variety=variety, clutter=clutter, light=light)
+        self.size, self.seed, self.stride = size, seed, check_stride(stride, FILM)
         self.yaw, self.back, self.face = yaw, back, face
         self.variety, self.clutter, self.light = variety, clutter, light
 
@@ -272,10 +258,9 @@ class Walkers:
         return self._tiled(self._pair, as_indices(indices, device))
 
     def _tiled(self, draw, indices: Tensor) -> Batch:
-        tile = TILE if indices.device.type == "cpu" else 16 * TILE
-        parts = [draw(few) for few in indices.split(tile)]
-        whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-        return {**whole, "index": indices}
+        size = TILE if indices.device.type == "cpu" else 16 * TILE
+        q = {"index": indices}
+        return {**tiled(lambda few: draw(few["index"]), q, size), **q}
 
     def _pair(self, indices: Tensor) -> Batch:
         look = self._look(indices // FILM)
@@ -444,7 +429,7 @@ class Walkers:
         the first ball's centre (3), distance to the second, both radii."""
         unit = look["unit"][:, None, None]
         turns, origin = skeleton(pose, look["growth"])
-        camera = (turn(0, look["tilt"]) @ turn(1, -view))[:, None]
+        camera = (turn(look["tilt"], 0) @ turn(-view, 1))[:, None]
         turns, origin = camera @ turns, _apply(camera, origin) * unit
         origin[..., 0] += look["place"][:, None]
         origin[..., 1] += FLOOR
@@ -456,7 +441,7 @@ class Walkers:
         own = turns[:, frame]
         start = origin[:, frame] + _apply(own, shape[..., :3] * unit)
         stretch = F.pad(shape[..., 7:], (1, 0), value=1)[..., [1, 0, 2]]
-        rows = (own @ turn(2, shape[..., 3].deg2rad())).mT / stretch[..., None]
+        rows = (own @ turn(shape[..., 3].deg2rad(), 2)).mT / stretch[..., None]
         size = shape[..., 4:7] * unit
         # How far from its axis a ray meets a solid, and half a pixel's diagonal.
         reach = size[..., 1:].amax(-1) * stretch.amax(-1) + 1.5 / self.size

@@ -60,3 +60,16 @@ def pytest_generate_tests(metafunc):
     ):
         if {fixture, "answer"} <= set(metafunc.fixturenames):
             metafunc.parametrize(names, getattr(metafunc.module, listed))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """How many inputs the fuzz targets tried."""
+    tried = {}
+    for kind in ("", "passed", "failed"):  # "": teardowns
+        for report in terminalreporter.getreports(kind):
+            inputs = dict(report.user_properties).get("inputs")
+            if inputs:
+                tried[report.nodeid.rpartition("::")[2]] = inputs
+    if tried:
+        each = ", ".join(f"{name} {count:,}" for name, count in sorted(tried.items()))
+        terminalreporter.write_line(f"fuzz: {sum(tried.values()):,} inputs ({each})")

@@ -39,11 +39,8 @@ DISTRIBUTIONS = {
     "yaml": "pyyaml",
 }
 LOCAL = {"lmlib", "lmscenes", "lmcourse", "tests", "tools", "benchmarks", "conftest"}
-LOCAL |= {
-    "exercise_answers",
-    "spots",
-    "toy_claims",
-}  # helpers of the tests, beside them
+# Helpers of the tests, beside them.
+LOCAL |= {"exercise_answers", "spots", "toy_claims", "fuzzing"}
 # The library may use the base packages only, the course its extra, the rest also the
 # test extra.
 LIBRARY_FOLDERS = ("lmlib", "lmscenes")

@@ -8,6 +8,10 @@ Every reader has the same rules. Images come in the order of the set's own list.
 folder may be given one level too high, where only one folder below it fits; any other
 level is an error that names the right folder, if it is near. An annotation without its
 image is an error with file and line; ``partial=True`` leaves it out and warns.
+
+Files are not trusted. Whatever is in them, a reader gives valid data or raises a
+ValueError or OSError that names the file; a list cannot name files outside of its
+folder; and no file takes more memory than the limits here and in ``photos`` allow.
 """
 
 import importlib
@@ -16,7 +20,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import entry_points
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from lmlib.places import repository_root
 
@@ -38,6 +42,12 @@ READERS = {
     "lfw": "bundled.lfw",
     "folder": "images.folder",
 }
+# Far above what any set has; a file beyond them is damaged, or meant to do damage.
+LONGEST_LINE = 1_000_000  # bytes
+LONGEST_NAME = 1000  # letters of a path in a list
+LARGEST_ANNOTATION = 4 * 2**20  # bytes of a file that annotates one image
+FARTHEST = 1e6  # pixels from the corner: single precision still tells them apart
+
 Line = tuple[Path, int]  # an annotation file and the line in it, from 1
 Size = int | tuple[int, int]
 
@@ -153,13 +163,28 @@ def read_lines(path: Path) -> Iterator[tuple[Line, str]]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
+        pieces = iter(lambda: file.readline(LONGEST_LINE + 1), b"")
+        for number, line in enumerate(pieces, start=1):
+            if len(line) > LONGEST_LINE:
+                raise malformed((path, number), f"longer than {LONGEST_LINE} bytes")
             try:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
             except UnicodeDecodeError as error:
                 raise malformed((path, number), f"not UTF-8 text ({error})") from None
             if text:
                 yield (path, number), text
+
+
+def read_annotation(path: Path) -> bytes:
+    """A file that annotates one image; ValueError if it is far too large for that."""
+    with path.open("rb") as file:
+        content = file.read(LARGEST_ANNOTATION + 1)
+    if len(content) > LARGEST_ANNOTATION:
+        raise ValueError(
+            f"{path}: larger than {LARGEST_ANNOTATION} bytes, too large for the "
+            "annotation of one image"
+        )
+    return content
 
 
 def read_table(path: Path, columns: int | None = None) -> Iterator[tuple[Line, list]]:
@@ -169,8 +194,8 @@ def read_table(path: Path, columns: int | None = None) -> Iterator[tuple[Line, l
     """
     lines = read_lines(path)
     line, count = next(lines, ((path, 1), ""))
-    if not count.isdecimal():
-        raise malformed(line, f"expected the number of rows, got {count!r}")
+    if not count.isdecimal() or len(count) > 12:
+        raise malformed(line, f"expected the number of rows, got {short(count)}")
     next(lines, None)  # column names
     seen = 0
     for line, text in lines:
@@ -183,30 +208,84 @@ def read_table(path: Path, columns: int | None = None) -> Iterator[tuple[Line, l
         raise malformed((path, 1), f"announces {count} rows, but {seen} follow")
 
 
-def malformed(line: Line, fault: str) -> ValueError:
-    """The error for a line that is not as its format demands."""
+class Malformed(ValueError):
+    """A line that is not as its format demands; the message names file and line."""
+
+
+def malformed(line: Line, fault: str) -> Malformed:
+    """The error for such a line."""
     where = f", line {line[1]}" if line[1] else ""  # 0: the file is the annotation
-    return ValueError(f"{line[0]}{where}: {fault}")
+    return Malformed(f"{line[0]}{where}: {fault}")
+
+
+def short(text: str) -> str:
+    """What a file says, quoted for a message, at most 60 characters of it."""
+    return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
 def as_numbers(line: Line, fields: Sequence[str]) -> list[float]:
-    """Finite numbers, or ValueError naming the line."""
-    try:
-        values = [float(field) for field in fields]
-    except ValueError as error:
-        raise malformed(line, f"expected numbers ({error})") from None
+    """Pixel coordinates, finite and not absurdly far; ValueError naming the line."""
+    values = []
+    for field in fields:
+        try:
+            values.append(float(field))
+        except ValueError:
+            raise malformed(line, f"expected numbers, got {short(field)}") from None
     if not all(map(math.isfinite, values)):
-        raise malformed(line, f"expected finite numbers, got {' '.join(fields)}")
+        raise malformed(line, f"expected finite numbers, got {short(' '.join(fields))}")
+    if max(map(abs, values), default=0) > FARTHEST:
+        raise malformed(
+            line,
+            f"expected pixels, none beyond {FARTHEST:g}, got {short(' '.join(fields))}",
+        )
     return values
+
+
+def as_name(line: Line, name: str) -> str:
+    """A file's name in a list, with slashes; it stays inside of the data folder.
+
+    Raises:
+        ValueError: an absolute path, one with ``..``, an endless one, or no name at
+            all; with the line.
+    """
+    path = name.replace("\\", "/")
+    *folders, last = path.split("/")
+    leaves = ".." in path.split("/") or path.startswith("/")
+    leaves = leaves or bool(PureWindowsPath(path).drive) or len(path) > LONGEST_NAME
+    if leaves or last in ("", ".") or any(ord(letter) < 32 for letter in path):
+        raise malformed(
+            line, f"expected a file inside of the folder, got {short(name)}"
+        )
+    return path
 
 
 def as_choice(line: Line, field: str, choices: Sequence[str], what: str) -> int:
     """The place of a code in the list of codes, or ValueError naming the line."""
-    if field not in choices:
+    if field not in [*choices]:  # of a text, its letters
         raise malformed(
-            line, f"{what} must be one of {', '.join(choices)}, got {field!r}"
+            line, f"{what} must be one of {', '.join(choices)}, got {short(field)}"
         )
     return choices.index(field)
+
+
+def by_stem(files: Sequence[Path]) -> dict[str, Path]:
+    """Files by their names without endings; ValueError where two share one."""
+    found: dict[str, Path] = {}
+    for file in files:
+        if file.stem in found:
+            raise ValueError(
+                f"{file}: has the name of {found[file.stem].name}; annotations cannot "
+                "tell the two apart"
+            )
+        found[file.stem] = file
+    return found
+
+
+def add_row(rows: dict, line: Line, name: str, value) -> None:
+    """Put a row of a list under its name; ValueError with the line for a second one."""
+    if name in rows:
+        raise malformed(line, f"{short(name)} is listed twice")
+    rows[name] = value
 
 
 def keep_existing(

@@ -8,9 +8,9 @@ from PIL import Image
 from torch import Tensor
 
 from lmlib.datasets import Size, height_and_width
-from lmlib.datasets.images import image_numbers, to_gray
+from lmlib.datasets.images import image_numbers
 from lmlib.datasets.photos import Box, cut, frame
-from lmlib.samples import Batch
+from lmlib.samples import Batch, to_gray
 
 LFW_LEAST = 20  # photographs of a person; with all people, LFW would be 13,233 images
 

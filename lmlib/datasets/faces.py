@@ -5,6 +5,7 @@ the image, or the 68 of iBUG. All readers take a ``split``, the ``size`` of the 
 ``crop``, ``gray`` and ``partial`` (see ``lmlib.datasets``) and give an ``ImageSet``.
 """
 
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -13,14 +14,18 @@ from torch import Tensor
 from lmlib.datasets import (
     Line,
     Size,
+    add_row,
     as_choice,
+    as_name,
     as_numbers,
+    by_stem,
     complain,
     keep_existing,
     locate,
     malformed,
     read_lines,
     read_table,
+    short,
 )
 from lmlib.datasets.images import ImageSet, square
 from lmlib.datasets.photos import SUFFIXES, Box, read_photo
@@ -79,35 +84,18 @@ def mtfl(
     """
     if split not in MTFL_LISTS:
         raise ValueError(f"split must be one of {[*MTFL_LISTS]}, got {split!r}")
-    name = MTFL_LISTS[split]
+    listed = MTFL_LISTS[split]
     parts = "lfw_5590", "net_7876", "AFLW"
     folder = locate(
-        folder, ("mtfl", "MTFL"), parts, f"{name} beside {'/, '.join(parts)}/"
+        folder, ("mtfl", "MTFL"), parts, f"{listed} beside {'/, '.join(parts)}/"
     )
-    paths, lines, points, codes = [], [], [], []
-    for line, text in read_lines(folder / name):
-        # A path may hold spaces; the fourteen numbers cannot.
-        fields = text.rsplit(maxsplit=14)
-        if len(fields) != 15:
-            raise malformed(
-                line, f"expected a path and 14 numbers, got {len(fields)} fields"
-            )
-        values = as_numbers(line, fields[1:11])
-        if len(set(values[:5])) == len(set(values[5:])) == 1:
-            raise malformed(line, "all five points are the same")
-        points.append([*zip(values[:5], values[5:], strict=True)])
-        codes.append(
-            [
-                as_choice(line, code, choices, label)
-                for code, (label, choices) in zip(
-                    fields[11:], MTFL_LABELS.items(), strict=True
-                )
-            ]
-        )
-        paths.append(folder / fields[0].replace("\\", "/"))
-        lines.append(line)
-    if not paths:
-        raise malformed((folder / name, 1), "the list is empty")
+    rows = [
+        (line, *_mtfl_row(line, text)) for line, text in read_lines(folder / listed)
+    ]
+    if not rows:
+        raise malformed((folder / listed, 1), "the list is empty")
+    lines, names, points, codes = zip(*rows, strict=True)
+    paths = [folder / name for name in names]
     kept = keep_existing(paths, lines, partial)
     codes, points = torch.tensor(codes)[kept], torch.tensor(points)[kept]
     return ImageSet(
@@ -119,6 +107,24 @@ def mtfl(
         labels=dict(zip(MTFL_LABELS, codes.unbind(1), strict=True)),
         gray=gray,
     )
+
+
+def _mtfl_row(line: Line, text: str) -> tuple[str, list[tuple], list[int]]:
+    """Path, five points and four labels of one line."""
+    # A path may hold spaces; the fourteen numbers cannot.
+    fields = text.rsplit(maxsplit=14)
+    if len(fields) != 15:
+        raise malformed(
+            line, f"expected a path and 14 numbers, got {len(fields)} fields"
+        )
+    name, values = as_name(line, fields[0]), as_numbers(line, fields[1:11])
+    if len(set(values[:5])) == len(set(values[5:])) == 1:
+        raise malformed(line, "all five points are the same")
+    codes = [
+        as_choice(line, code, choices, label)
+        for code, (label, choices) in zip(fields[11:], MTFL_LABELS.items(), strict=True)
+    ]
+    return name, [*zip(values[:5], values[5:], strict=True)], codes
 
 
 def aflw(
@@ -164,8 +170,8 @@ def w300(
             faults.append(f"{folder / part}: no such folder")
             continue
         files = sorted((folder / part).iterdir())
-        images = {file.stem: file for file in files if file.suffix.lower() in SUFFIXES}
-        points = {file.stem: file for file in files if file.suffix.lower() == ".pts"}
+        images = by_stem([file for file in files if file.suffix.lower() in SUFFIXES])
+        points = by_stem([file for file in files if file.suffix.lower() == ".pts"])
         for stem in sorted({*images, *points}):
             if stem not in images:
                 faults.append(f"{points[stem]}, line 1: its image is not there")
@@ -194,14 +200,14 @@ def w300(
 
 def read_pts(path: Path, count: int = 68) -> list[list[float]]:
     """The points of a ``.pts`` file, counted from 0; ValueError naming the line."""
-    lines = [*read_lines(path)]
+    lines = [*islice(read_lines(path), count + 5)]  # one more than there may be
     head = [text.replace(" ", "") for _, text in lines[:3]]
     for text, wanted in zip(
         head + [""] * 3, ("version:1", f"n_points:{count}", "{"), strict=False
     ):
         if text != wanted:
             line = lines[head.index(text)][0] if text in head else (path, 1)
-            raise malformed(line, f"expected {wanted!r}, got {text!r}")
+            raise malformed(line, f"expected {wanted!r}, got {short(text)}")
     if lines[-1][1] != "}" or len(lines) != count + 4:
         raise malformed(
             lines[-1][0], f"expected {count} lines of x and y and then '}}'"
@@ -210,7 +216,7 @@ def read_pts(path: Path, count: int = 68) -> list[list[float]]:
     for line, text in lines[3:-1]:
         fields = text.split()
         if len(fields) != 2:
-            raise malformed(line, f"expected x and y, got {text!r}")
+            raise malformed(line, f"expected x and y, got {short(text)}")
         points.append([value - 1 for value in as_numbers(line, fields)])
     if len({tuple(point) for point in points}) == 1:
         raise malformed(lines[3][0], "all points are the same")
@@ -281,7 +287,8 @@ def mafl(
         if name in rows:
             names.append(name)
         else:
-            faults.append(f"{malformed(line, f'{name} has no landmarks in CelebA')}")
+            fault = f"{name[:60]} has no landmarks in CelebA"
+            faults.append(str(malformed(line, fault)))
     if faults or not names:
         complain(
             faults or [f"{folder / 'MAFL' / MTFL_LISTS[split]}: the list is empty"],
@@ -302,10 +309,11 @@ def _celeba_folder(folder: Path | None) -> Path:
 
 def _celeba_landmarks(folder: Path) -> dict[str, tuple[Line, list[float]]]:
     path = folder / "Anno" / "list_landmarks_align_celeba.txt"
-    return {
-        fields[0]: (line, as_numbers(line, fields[1:]))
-        for line, fields in read_table(path, 11)
-    }
+    rows: dict[str, tuple[Line, list[float]]] = {}
+    for line, (name, *fields) in read_table(path, 11):
+        as_name(line, name)
+        add_row(rows, line, name, (line, as_numbers(line, fields)))
+    return rows
 
 
 def _celeba_partition(folder: Path, rows: dict) -> dict[str, str]:
@@ -315,13 +323,15 @@ def _celeba_partition(folder: Path, rows: dict) -> dict[str, str]:
         for line, text in read_lines(path):
             fields = text.split()
             if len(fields) != 2:
-                raise malformed(line, f"expected a name and 0, 1 or 2, got {text!r}")
+                raise malformed(
+                    line, f"expected a name and 0, 1 or 2, got {short(text)}"
+                )
             code = as_choice(line, fields[1], ("0", "1", "2"), "the partition")
-            part[fields[0]] = [*CELEBA_LAST][code]
+            add_row(part, line, fields[0], [*CELEBA_LAST][code])
     for name, (line, _) in rows.items():
         if name not in part:
             number = name.split(".")[0]
-            if path.is_file() or not number.isdecimal():
+            if path.is_file() or not number.isdecimal() or len(number) > 12:
                 raise malformed(line, f"{name} is in no split: {path} does not name it")
             part[name] = next(
                 (key for key, last in CELEBA_LAST.items() if int(number) <= last), "all"
@@ -334,7 +344,7 @@ def _celeba_attributes(path: Path, names: list[str]) -> Tensor:
     for line, (name, *codes) in read_table(path, 41):
         if not {*codes} <= {"1", "-1"}:
             raise malformed(line, "expected 40 attributes, each 1 or -1")
-        rows[name] = bytes([code == "1" for code in codes])
+        add_row(rows, line, name, bytes([code == "1" for code in codes]))
     missing = [name for name in names if name not in rows]
     if missing:
         raise ValueError(f"{path}: has no line for {missing[0]}")

@@ -5,8 +5,11 @@ from pathlib import Path
 import torch
 
 from lmlib.datasets import (
+    Line,
     Size,
+    add_row,
     as_choice,
+    as_name,
     as_numbers,
     keep_existing,
     locate,
@@ -58,58 +61,67 @@ def fld(
         [listed],
         f"img/img_00000001.jpg, {listed}, Anno/list_bbox.txt and {parts}",
     )
-    wanted = set()
-    for line, (name, part) in read_table(folder / parts, 2):
-        if SPLITS[as_choice(line, part, SPLITS, "the partition")] == split:
-            wanted.add(name)
-    names, lines, points, codes, types, variations = [], [], [], [], [], []
-    for line, (name, *fields) in read_table(folder / listed):
-        if name not in wanted:
-            continue
-        kind = as_choice(line, fields[0] if fields else "", "123", "clothes_type")
-        slots = TYPES[kind]
-        if len(fields) != 2 + 3 * len(slots):
-            raise malformed(
-                line,
-                f"expected name, type, variation and {len(slots)} x (visibility, x, "
-                f"y) for type {kind + 1}, got {len(fields) + 1} fields",
-            )
-        variation = as_choice(line, fields[1], "12345", "variation_type")
-        place, seen = [[torch.nan] * 2] * 8, [ABSENT] * 8
-        for slot, start in zip(slots, range(2, len(fields), 3), strict=True):
-            seen[slot] = as_choice(line, fields[start], "012", "the visibility")
-            place[slot] = as_numbers(line, fields[start + 1 : start + 3])
-        names.append(name)
-        lines.append(line)
-        points.append(place)
-        codes.append(seen)
-        types.append(kind)
-        variations.append(variation)
-    if not names:
-        raise ValueError(f"{folder / listed}: no picture is in the split {split!r}")
+    rows = _rows(folder / listed, folder / parts, split)
+    names = [*rows]
     paths = [folder / name for name in names]
-    kept = keep_existing(paths, lines, partial)
-    codes = torch.tensor(codes)[kept]
+    kept = keep_existing(paths, [line for line, *_ in rows.values()], partial)
+    names, paths = [names[i] for i in kept], [paths[i] for i in kept]
+    _, points, codes, types, variations = zip(*map(rows.get, names), strict=True)
+    codes = torch.tensor(codes)
     boxes = None
     if crop == "box":
-        found = _boxes(folder / "Anno" / "list_bbox.txt", {names[i] for i in kept})
-        corners = torch.tensor([found[names[i]] for i in kept])
+        found = _boxes(folder / "Anno" / "list_bbox.txt", {*names})
+        corners = torch.tensor([found[name] for name in names])
         low, high = corners[:, :2], corners[:, 2:]
         boxes = square((low + high) / 2, (high - low).amax(1))
     return ImageSet(
-        [paths[i] for i in kept],
+        paths,
         size,
         crop=crop,
         boxes=boxes,
-        landmarks=torch.tensor(points)[kept],
+        landmarks=torch.tensor(points),
         visible=(codes == VISIBLE) | (codes == OCCLUDED),
         labels={
             "visibility": codes,
-            "type": torch.tensor(types)[kept],
-            "variation": torch.tensor(variations)[kept],
+            "type": torch.tensor(types),
+            "variation": torch.tensor(variations),
         },
         gray=gray,
     )
+
+
+def _rows(listed: Path, parts: Path, split: str) -> dict[str, tuple]:
+    """The pictures of a split by name: the line of the list and what it says."""
+    wanted: dict[str, bool] = {}
+    for line, (name, part) in read_table(parts, 2):
+        as_name(line, name)
+        chosen = SPLITS[as_choice(line, part, SPLITS, "the partition")] == split
+        add_row(wanted, line, name, chosen)
+    rows: dict[str, tuple] = {}
+    for line, (name, *fields) in read_table(listed):
+        if wanted.get(name):
+            add_row(rows, line, name, (line, *_clothes(line, fields)))
+    if not rows:
+        raise ValueError(f"{listed}: no picture is in the split {split!r}")
+    return rows
+
+
+def _clothes(line: Line, fields: list[str]) -> tuple[list, list[int], int, int]:
+    """Places and visibility of the eight slots, type and variation, of one line."""
+    kind = as_choice(line, fields[0] if fields else "", "123", "clothes_type")
+    slots = TYPES[kind]
+    if len(fields) != 2 + 3 * len(slots):
+        raise malformed(
+            line,
+            f"expected name, type, variation and {len(slots)} x (visibility, x, "
+            f"y) for type {kind + 1}, got {len(fields) + 1} fields",
+        )
+    variation = as_choice(line, fields[1], "12345", "variation_type")
+    place, seen = [[torch.nan] * 2] * len(SLOTS), [ABSENT] * len(SLOTS)
+    for slot, start in zip(slots, range(2, len(fields), 3), strict=True):
+        seen[slot] = as_choice(line, fields[start], "012", "the visibility")
+        place[slot] = as_numbers(line, fields[start + 1 : start + 3])
+    return place, seen, kind, variation
 
 
 def _boxes(path: Path, names: set[str]) -> dict[str, list[float]]:
@@ -119,7 +131,7 @@ def _boxes(path: Path, names: set[str]) -> dict[str, list[float]]:
         if not (right > left and bottom > top):
             raise malformed(line, f"an empty box: {' '.join(fields)}")
         if name in names:
-            found[name] = [left, top, right, bottom]
+            add_row(found, line, name, [left, top, right, bottom])
     missing = sorted(names - {*found})
     if missing:
         raise ValueError(f"{path}: has no line for {missing[0]}")

@@ -1,12 +1,26 @@
 """HGR1: photographs of hands that sign (Kawulok et al., 2014), with 25 points."""
 
 import re
+from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 from xml.parsers import expat
 
 import torch
+from torch import Tensor
 
-from lmlib.datasets import Line, Size, as_numbers, complain, locate, malformed
+from lmlib.datasets import (
+    Line,
+    Malformed,
+    Size,
+    as_numbers,
+    by_stem,
+    complain,
+    locate,
+    malformed,
+    read_annotation,
+    short,
+)
 from lmlib.datasets.images import ImageSet, square
 from lmlib.datasets.photos import SUFFIXES, Box
 
@@ -15,7 +29,19 @@ SUBJECTS = {"train": {*range(1, 9)}, "val": {11, 12}, "test": {9, 10}}
 POINTS = 25
 NAME = re.compile(r"(\w+)_hgr1_id(\d+)_(\d+)")  # 1_P_hgr1_id01_1: gesture, subject
 
+IMAGES, ANNOTATIONS = "hgr1_images/original_images", "hgr1_feature_pts/feature_points"
+LAYOUT = f"{IMAGES}/1_P_hgr1_id01_1.jpg and, for landmarks, {ANNOTATIONS}/"
+LAYOUT += "1_P_hgr1_id01_1.xml"
+
 Point = tuple[str, int]  # what a point is called, and which of those called so
+Places = dict[Point, tuple[Line, list[float]]]  # where it is told, and x and y
+
+
+class Name(NamedTuple):
+    """What the name of an image says."""
+
+    gesture: str
+    subject: int
 
 
 def hgr1(
@@ -47,127 +73,163 @@ def hgr1(
     """
     if split not in SUBJECTS:
         raise ValueError(f"split must be one of {[*SUBJECTS]}, got {split!r}")
-    images_at = "hgr1_images/original_images"
-    folder = locate(
-        folder,
-        ("hgr1", "HGR1"),
-        [images_at],
-        f"{images_at}/1_P_hgr1_id01_1.jpg and, for landmarks, "
-        "hgr1_feature_pts/feature_points/1_P_hgr1_id01_1.xml",
-    )
-    files = sorted((folder / images_at).iterdir())
-    images = {file.stem: file for file in files if file.suffix.lower() in SUFFIXES}
-    parsed = {stem: NAME.fullmatch(stem) for stem in images}
-    for stem, match in parsed.items():
-        if match is None:
-            raise ValueError(
-                f"{images[stem]}: expected a name such as 1_P_hgr1_id01_1: gesture, "
-                "subject, number"
-            )
-    points_at = folder / "hgr1_feature_pts" / "feature_points"
-    read = {}
+    folder = locate(folder, ("hgr1", "HGR1"), [IMAGES], LAYOUT)
+    images, points_at = _named_images(folder / IMAGES), folder / ANNOTATIONS
+    read = {file.stem: read_points(file) for file in sorted(points_at.glob("*.xml"))}
     if points_at.is_dir():
-        read = {
-            file.stem: read_points(file) for file in sorted(points_at.glob("*.xml"))
-        }
-        faults = [
-            f"{points_at / stem}.xml, line 1: {folder / images_at / stem}.jpg: no such "
-            "image"
-            for stem in read
-            if stem not in images
-        ] + [
-            f"{images[stem]}: its annotation {points_at / stem}.xml is not there"
-            for stem in images
-            if stem not in read
-        ]
-        if faults:
-            complain(faults, partial)
+        _check_pairs(images, read, folder / IMAGES, points_at, partial)
+    gestures = sorted({name.gesture for _, name in images.values()})
+    if read:
         images = {stem: images[stem] for stem in images if stem in read}
-    gestures = sorted({match[1] for match in parsed.values()})
-    stems = [stem for stem in images if int(parsed[stem][2]) in SUBJECTS[split]]
-    if not stems:
+    subjects = SUBJECTS[split]
+    chosen = {s: name for s, (_, name) in images.items() if name.subject in subjects}
+    if not chosen:
         raise FileNotFoundError(f"{folder}: no image of the subjects of {split!r}")
     landmarks = boxes = None
     if read:
-        order = _order(points_at, read)
-        landmarks = torch.full((len(stems), POINTS, 2), torch.nan)
-        for row, stem in enumerate(stems):
-            for point, (_, place) in read[stem].items():
-                landmarks[row, order.index(point)] = torch.tensor(place)
-        if crop in (None, "hand"):
-            low = landmarks.nan_to_num(torch.inf).amin(1)
-            high = landmarks.nan_to_num(-torch.inf).amax(1)
-            side = context * (high - low).amax(-1).clamp(min=1)
-            boxes = square((low + high) / 2 + 0.5, side)
+        landmarks = _landmarks(_order(points_at, read), [read[stem] for stem in chosen])
+        boxes = _boxes(landmarks, context) if crop in (None, "hand") else None
+    labels = {
+        "label": [gestures.index(name.gesture) for name in chosen.values()],
+        "subject": [name.subject for name in chosen.values()],
+    }
     return ImageSet(
-        [images[stem] for stem in stems],
+        [images[stem][0] for stem in chosen],
         size,
         crop="pad" if crop in (None, "hand") else crop,
         boxes=boxes,
         landmarks=landmarks,
-        labels={
-            "label": torch.tensor([gestures.index(parsed[s][1]) for s in stems]),
-            "subject": torch.tensor([int(parsed[s][2]) for s in stems]),
-        },
+        labels={name: torch.tensor(values) for name, values in labels.items()},
         gray=gray,
     )
 
 
-def read_points(path: Path) -> dict[Point, tuple[Line, list[float]]]:
-    """The points of one XML file with their lines; ValueError naming file and line."""
-    points: dict[Point, tuple[Line, list[float]]] = {}
-    hands: list[bool] = []  # whether each <hand> has points
-    parser = expat.ParserCreate()
-
-    def start(tag: str, attributes: dict[str, str]) -> None:
-        line = path, parser.CurrentLineNumber
-        if tag == "hand":
-            hands.append(False)
-        if tag != "FeaturePoint":
-            return
-        others = sorted(set(attributes) - {"x", "y"})
-        if not {"x", "y", "category"} <= {*attributes}:
-            raise malformed(
-                line,
-                f"expected a FeaturePoint with category, x and y, got {attributes}",
+def _named_images(folder: Path) -> dict[str, tuple[Path, Name]]:
+    """Images by the stem of their names, with what these say."""
+    files = [file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES]
+    images = {}
+    for stem, file in by_stem(sorted(files)).items():
+        match = NAME.fullmatch(stem)
+        if match is None:
+            raise ValueError(
+                f"{file}: expected a name such as 1_P_hgr1_id01_1: gesture, "
+                "subject, number"
             )
-        if not hands:
-            raise malformed(line, "expected the FeaturePoint inside a <hand>")
-        hands[-1] = True
-        if sum(hands) > 1:
-            raise malformed(line, "expected the points of one hand, got a second's")
-        called = " ".join(f"{name}={attributes[name]}" for name in others)
-        count = sum(name == called for name, _ in points)
-        place = as_numbers(line, [attributes["x"], attributes["y"]])
-        points[called, count] = (line, place)
+        images[stem] = file, Name(match[1], int(match[2]))
+    return images
 
-    parser.StartElementHandler = start
+
+def _check_pairs(
+    images: dict, read: dict, images_at: Path, points_at: Path, partial: bool
+) -> None:
+    """Every image has its annotation, and the other way round."""
+    faults = [
+        f"{points_at / stem}.xml, line 1: {images_at / stem}.jpg: no such image"
+        for stem in read
+        if stem not in images
+    ] + [
+        f"{file}: its annotation {points_at / stem}.xml is not there"
+        for stem, (file, _) in images.items()
+        if stem not in read
+    ]
+    if faults:
+        complain(faults, partial)
+
+
+def _landmarks(order: list[Point], read: list[Places]) -> Tensor:
+    """Points of images in one order, ``(N, 25, 2)``; NaN where they are hidden."""
+    slot = {point: number for number, point in enumerate(order)}
+    landmarks = torch.full((len(read), POINTS, 2), torch.nan)
+    for row, points in enumerate(read):
+        for point, (_, place) in points.items():
+            landmarks[row, slot[point]] = torch.tensor(place)
+    return landmarks
+
+
+def _boxes(landmarks: Tensor, context: float) -> Tensor:
+    """Squares around the points that are seen, ``(N, 4)``."""
+    low = landmarks.nan_to_num(torch.inf).amin(1)
+    high = landmarks.nan_to_num(-torch.inf).amax(1)
+    side = context * (high - low).amax(-1).clamp(min=1)
+    return square((low + high) / 2 + 0.5, side)
+
+
+def read_points(path: Path) -> Places:
+    """The points of one XML file with their lines; ValueError naming file and line."""
+    reader, content = _Reader(path), read_annotation(path)
     try:
-        parser.Parse(path.read_bytes(), True)
+        reader.parser.Parse(content, True)
+    except Malformed:
+        raise
     except expat.ExpatError as error:
         raise malformed((path, error.lineno), f"not XML ({error})") from None
-    if not points:
+    except (LookupError, ValueError) as error:  # an encoding that is not known
+        raise malformed((path, 1), f"not XML ({error})") from None
+    if not reader.points:
         raise malformed((path, 1), "expected FeaturePoints, got none")
-    return points
+    return reader.points
 
 
-def _order(folder: Path, read: dict[str, dict[Point, tuple]]) -> list[Point]:
+class _Reader:
+    """Takes the FeaturePoints of one hand from the parser as they come."""
+
+    def __init__(self, path: Path):
+        self.path, self.points = path, {}
+        self.hands, self.shown = 0, 0  # hands so far, and which of them has points
+        self.alike: Counter[str] = Counter()
+        self.parser = expat.ParserCreate()
+        self.parser.StartElementHandler = self.start
+        # Entities make a small file large, and these files need none.
+        self.parser.EntityDeclHandler = self.refuse
+
+    @property
+    def line(self) -> Line:
+        return self.path, self.parser.CurrentLineNumber
+
+    def refuse(self, *_) -> None:
+        raise malformed(self.line, "expected no entities")
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        if tag == "hand":
+            self.hands += 1
+        if tag != "FeaturePoint":
+            return
+        if not {"x", "y", "category"} <= {*attributes}:
+            raise malformed(
+                self.line,
+                "expected a FeaturePoint with category, x and y, got "
+                f"{short(str(attributes))}",
+            )
+        if not self.hands:
+            raise malformed(self.line, "expected the FeaturePoint inside a <hand>")
+        self.shown = self.shown or self.hands
+        if self.shown != self.hands:
+            raise malformed(
+                self.line, "expected the points of one hand, got a second's"
+            )
+        place = as_numbers(self.line, [attributes.pop("x"), attributes.pop("y")])
+        called = " ".join(f"{name}={attributes[name]}" for name in sorted(attributes))
+        self.points[called, self.alike[called]] = (self.line, place)
+        self.alike[called] += 1
+
+
+def _order(folder: Path, read: dict[str, Places]) -> list[Point]:
     """The 25 points in the order of the first file that has them all."""
     known = {point for points in read.values() for point in points}
+    most = Counter(name for name, _ in known)
     for stem, points in read.items():
-        for called in {name for name, _ in points}:
-            here = sum(name == called for name, _ in points)
-            most = sum(name == called for name, _ in known)
-            if here != most:
+        for called, here in Counter(name for name, _ in points).items():
+            if here != most[called]:
                 # Which of those alike is hidden, nothing tells.
                 raise ValueError(
                     f"{folder / stem}.xml, line 1: {here} points are called "
-                    f"{called!r}, elsewhere {most}: which one is missing is not told"
+                    f"{short(called)}, elsewhere {most[called]}: which one is missing "
+                    "is not told"
                 )
     full = [points for points in read.values() if len(points) == len(known)]
     if len(known) != POINTS or not full:
         raise ValueError(
             f"{folder}: expected {POINTS} points in all, and a file that has every one;"
-            f" got {len(known)}: {', '.join(sorted({name for name, _ in known}))}"
+            f" got {len(known)}, such as {', '.join(map(short, sorted(most)[:3]))}"
         )
     return [*full[0]]

@@ -8,6 +8,7 @@ import gzip
 import math
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from lmlib.datasets import Size, find_folder, height_and_width, locate
 from lmlib.samples import Batch, as_tensor
 
+LARGEST = 2**28  # bytes; MNIST has 47 million
 FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
@@ -28,29 +30,67 @@ PLACES = {
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """The array in an idx file of bytes; ValueError naming file and fault."""
+    """The array in an idx file of bytes.
+
+    Its head says how much is read: a small gzip file may hold gigabytes.
+
+    Raises:
+        ValueError: not such a file, damaged, or beyond ``LARGEST``; with the path.
+    """
     try:
         opened = gzip.open(path) if path.suffix == ".gz" else path.open("rb")
         with opened as file:
-            content = file.read()
+            shape = _head(path, file)
+            content = np.empty(math.prod(shape), np.uint8)
+            read = _read_into(file, content)
+            if read < len(content) or file.read(1):
+                follow = (
+                    f"{read} bytes of data follow"
+                    if read < len(content)
+                    else (f"more than {read} bytes of data follow")
+                )
+                raise ValueError(
+                    f"{path}: its head announces "
+                    f"{' x '.join(map(str, shape)) or 'nothing'}, but {follow}"
+                )
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path}: damaged or truncated gzip file ({error})") from None
-    if len(content) < 4 or content[:2] != b"\0\0":
+    return content.reshape(shape)
+
+
+def _head(path: Path, file: BinaryIO) -> tuple[int, ...]:
+    """The sizes that the head announces."""
+    start = file.read(4)
+    if len(start) < 4 or start[:2] != b"\0\0":
         raise ValueError(
             f"{path}: not an idx file: it must begin with two zero bytes, a type and "
-            f"the number of dimensions, this begins with {content[:4]!r}"
+            f"the number of dimensions, this begins with {start!r}"
         )
-    if content[2] != 8:
-        raise ValueError(f"{path}: idx type {content[2]:#x}, expected 0x8 (bytes)")
-    head = 4 + 4 * content[3]
-    sizes = content[4:head] if len(content) >= head else b""
-    shape = np.frombuffer(sizes, ">u4").tolist()
-    if len(shape) != content[3] or len(content) - head != math.prod(shape):
+    if start[2] != 8:
+        raise ValueError(f"{path}: idx type {start[2]:#x}, expected 0x8 (bytes)")
+    sizes = file.read(4 * start[3])
+    if len(sizes) < 4 * start[3]:
+        raise ValueError(
+            f"{path}: its head announces {start[3]} dimensions, and ends before them"
+        )
+    shape = tuple(np.frombuffer(sizes, ">u4").tolist())
+    if len(shape) not in (1, 3) or math.prod(shape) > LARGEST:
         raise ValueError(
             f"{path}: its head announces {' x '.join(map(str, shape)) or 'nothing'}, "
-            f"but {max(len(content) - head, 0)} bytes of data follow"
+            f"expected (N,) or (N, H, W) of at most {LARGEST} bytes"
         )
-    return np.frombuffer(content, np.uint8, offset=head).reshape(shape)
+    return shape
+
+
+def _read_into(file: BinaryIO, content: np.ndarray) -> int:
+    """Fill an array from a file; the number of bytes that there were."""
+    view, read = memoryview(content), 0
+    while read < len(view):
+        count = file.readinto(view[read : read + 2**20])
+        if not count:
+            break
+        read += count
+    return read
 
 
 class Idx:
@@ -73,14 +113,15 @@ class Idx:
             raise ValueError(f"name must be one of {[*PLACES]}, got {name!r}")
         self.folder = Path(folder) if folder else find_folder(*PLACES[name])
         images, labels = (read_idx(self._file(file)) for file in FILES[split])
-        if images.ndim != 3 or labels.shape != images.shape[:1]:
+        if images.ndim != 3 or not images.size or labels.shape != images.shape[:1]:
             raise ValueError(
                 f"{self.folder}: expected images (N, H, W) and as many labels (N,), "
                 f"got {images.shape} and {labels.shape}"
             )
         self.size = None if size is None else height_and_width(size)
         # Bytes, a quarter of the floats' memory: 47 MB for all of MNIST.
-        self.images, self.labels = torch.tensor(images), torch.tensor(labels).long()
+        self.images = torch.from_numpy(images)
+        self.labels = torch.from_numpy(labels).long()
 
     def _file(self, name: str) -> Path:
         for path in (self.folder / name, self.folder / f"{name}.gz"):

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from lmlib.datasets import Size, height_and_width
-from lmlib.datasets.photos import SUFFIXES, Box, cut, frame, read_photo
-from lmlib.samples import Batch, as_tensor
+from lmlib.datasets.photos import SUFFIXES, Box, cut, frame, opened_photo
+from lmlib.samples import Batch, as_tensor, to_gray
 
 
 @cache
@@ -104,6 +104,14 @@ class ImageSet:
         for name, value in {**tensors, **self.labels}.items():
             if value is not None and len(value) != len(paths):
                 raise ValueError(f"{len(paths)} images, but {len(value)} {name}")
+        if boxes is not None:
+            good = (boxes[:, 2:] > boxes[:, :2]).all(1) & boxes.isfinite().all(1)
+            if not good.all():
+                first = int((~good).nonzero()[0])
+                raise ValueError(
+                    f"{paths[first]}: its box is empty: left, top, right, bottom = "
+                    f"{boxes[first].tolist()}"
+                )
         self._ahead = Ahead(self.load, len(self))
 
     def __len__(self) -> int:
@@ -139,12 +147,16 @@ class ImageSet:
         # turned upright: annotations are of the pixels as stored.
         annotated = self.boxes is not None or self._points
         small = None if annotated else 2 * max(self.size)
-        photo = read_photo(self.paths[index], small, turn=not annotated)
-        if self.boxes is None:
-            box = frame(photo.size, self.crop)
-        else:
-            box = tuple(self.boxes[index].tolist())
-        return cut(photo, box, self.size), box
+        path = self.paths[index]
+        with opened_photo(path, small, turn=not annotated) as (photo, _):
+            if self.boxes is None:
+                box = frame(photo.size, self.crop)
+            else:
+                box = tuple(self.boxes[index].tolist())
+            try:
+                return cut(photo, box, self.size), box
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from None
 
     @property
     def _points(self) -> bool:
@@ -171,12 +183,6 @@ class ImageSet:
         return {name: value.to(device) for name, value in batch.items()}
 
 
-def to_gray(images: Tensor) -> Tensor:
-    """``(B, 3, H, W)`` to ``(B, 1, H, W)``, weighted as in ITU-R 601."""
-    weights = images.new_tensor((0.299, 0.587, 0.114))
-    return (images * weights.view(3, 1, 1)).sum(1, keepdim=True)
-
-
 def in_box(points: Tensor, boxes: Tensor) -> Tensor:
     """Pixels of the file ``(B, K, 2)`` to [-1, 1] of the boxes ``(B, 4)``."""
     corner, opposite = boxes[:, None, :2], boxes[:, None, 2:]
@@ -196,22 +202,36 @@ def square(centre: Tensor, side: Tensor) -> Tensor:
     return torch.cat([centre - half, centre + half], 1)
 
 
-def image_files(folder: str | Path) -> list[Path]:
+def image_files(
+    folder: str | Path, unread: Callable[[OSError], None] | None = None
+) -> list[Path]:
     """All image files below a folder, sorted; hidden ones are left out.
+
+    ``unread`` is called for each folder that cannot be searched, and the others go on;
+    without it, the first such is an error.
 
     Raises:
         FileNotFoundError: no such folder, or no image in it.
+        OSError: a folder cannot be searched.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    )
+
+    def fail(error: OSError) -> None:
+        raise OSError(f"{error.filename}: cannot be searched ({error.strerror})")
+
+    files = []
+    for place, below, names in os.walk(folder, onerror=unread or fail):
+        below[:] = [name for name in below if not name.startswith(".")]
+        files += [
+            path
+            for path in (Path(place, name) for name in names)
+            if path.suffix.lower() in SUFFIXES
+            and not path.name.startswith(".")
+            and path.is_file()
+        ]
+    files.sort()
     if not files:
         raise FileNotFoundError(
             f"{folder}: holds no image ({', '.join(SUFFIXES)}), nor do its subfolders"

@@ -4,6 +4,7 @@ import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,20 +12,26 @@ from PIL import Image
 from torch import Tensor
 
 from lmlib.datasets import (
+    FARTHEST,
     Line,
     Size,
+    as_name,
     height_and_width,
     keep_existing,
     locate,
     malformed,
+    read_annotation,
     read_lines,
+    short,
 )
-from lmlib.datasets.images import Ahead, image_files, in_box, to_gray
-from lmlib.datasets.photos import Box, UnreadableImage, cut, frame, read_photo
-from lmlib.samples import Batch
+from lmlib.datasets.images import Ahead, image_files, in_box
+from lmlib.datasets.photos import Box, cut, frame, opened_classes, opened_photo
+from lmlib.samples import Batch, to_gray
+
+Parts = dict[str, tuple[str, ...]]  # of each part, the folders it may be in
 
 # Where each part is: VITON in the layout of PF-AFN, whose test part has no more.
-VITON_PARTS = {
+VITON_PARTS: dict[str, Parts] = {
     "train": {
         "image": ("train_img",),
         "cloth": ("train_color",),
@@ -39,7 +46,7 @@ VITON_PARTS = {
     },
 }
 # Under train/ or test/. The archive's releases differ in names.
-HD_PARTS = {
+HD_PARTS: Parts = {
     "image": ("image",),
     "cloth": ("cloth",),
     "cloth_mask": ("cloth-mask",),
@@ -90,18 +97,18 @@ class Pairs:
         paths = {name: paths[index] for name, paths in self.files.items()}
         parts = {}
         for name in {"image", "cloth", "cloth_mask"} & {*paths}:
-            photo = read_photo(paths[name])
-            box = self._box(photo.size, paths[name])
-            parts[name] = cut(photo, box, self.size)
+            with opened_photo(paths[name]) as (photo, _):
+                box = self._box(photo.size, paths[name])
+                parts[name] = cut(photo, box, self.size)
             if name == "cloth_mask":
                 parts[name] = parts[name][:1]
             if name == "image":
                 parts["box"] = np.array(box, dtype=np.float32)
         if "parse" in paths:
-            classes = read_classes(paths["parse"])
-            box = self._box(classes.size, paths["parse"])
-            small = classes.resize(self.size[::-1], Image.Resampling.NEAREST, box)
-            parts["parse"] = np.asarray(small)
+            with opened_classes(paths["parse"]) as classes:
+                box = self._box(classes.size, paths["parse"])
+                small = classes.resize(self.size[::-1], Image.Resampling.NEAREST, box)
+                parts["parse"] = np.asarray(small)
         if "pose" in paths:
             parts["pose"] = np.array(read_pose(paths["pose"]), dtype=np.float32)
         return parts
@@ -158,13 +165,14 @@ def viton(
     """
     if split not in VITON_PARTS:
         raise ValueError(f"split must be one of {[*VITON_PARTS]}, got {split!r}")
-    return _pairs(
-        folder,
-        ("viton", "VITON"),
-        VITON_PARTS[split],
-        lambda name: name.replace("_0.", "_1."),
-        *(split, size, crop, gray, partial, paired),
-    )
+    parts = VITON_PARTS[split]
+    folder = _locate(folder, ("viton", "VITON"), parts, split)
+
+    def worn(name: str) -> str:
+        return name.replace("_0.", "_1.")
+
+    files = _files(folder, parts, split, worn if paired else None, partial)
+    return Pairs(files, size, crop=crop, gray=gray)
 
 
 def viton_hd(
@@ -184,93 +192,112 @@ def viton_hd(
     """
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test', got {split!r}")
-    return _pairs(
-        folder,
-        ("viton-hd", "VITON-HD", "zalando-hd-resized"),
-        {key: tuple(f"{split}/{n}" for n in names) for key, names in HD_PARTS.items()},
-        lambda name: name,
-        *(split, size, crop, gray, partial, paired),
-    )
+    places = "viton-hd", "VITON-HD", "zalando-hd-resized"
+    parts = {
+        key: tuple(f"{split}/{name}" for name in names)
+        for key, names in HD_PARTS.items()
+    }
+    folder = _locate(folder, places, parts, split)
+    files = _files(folder, parts, split, str if paired else None, partial)
+    return Pairs(files, size, crop=crop, gray=gray)
 
 
-def _pairs(
-    folder: Path | None,
-    places: tuple[str, ...],
-    layout: dict[str, tuple[str, ...]],
-    worn: Callable[[str], str],
+class Pair(NamedTuple):
+    """Names of a person's and a garment's image, and the line that pairs them."""
+
+    line: Line
+    person: str
+    garment: str
+
+
+def _locate(
+    folder: Path | None, places: tuple[str, ...], parts: Parts, split: str
+) -> Path:
+    tree = ", ".join(f"{names[0]}/" for names in parts.values())
+    return locate(folder, places, parts["image"], f"{tree} and {split}_pairs.txt")
+
+
+def _files(
+    folder: Path,
+    parts: Parts,
     split: str,
-    size: Size,
-    crop: str | Box,
-    gray: bool,
+    worn: Callable[[str], str] | None,
     partial: bool,
-    paired: bool,
-) -> Pairs:
-    listed = f"{split}_pairs.txt"
-    tree = ", ".join(f"{names[0]}/" for names in layout.values())
-    folder = locate(folder, places, layout["image"], f"{tree} and {listed}")
+) -> dict[str, list[Path]]:
+    """Of each part that is there, the files of all pairs, in the list's order.
+
+    ``worn``: the garment's name for a person's; None pairs them as the list does.
+    """
     there = {
         key: folder / name
-        for key, names in layout.items()
+        for key, names in parts.items()
         for name in names[::-1]  # of two, the first wins
         if (folder / name).is_dir()
     }
     if "cloth" not in there:
-        raise FileNotFoundError(f"{folder / layout['cloth'][0]}: no such folder")
-    rows: list[tuple[Line, str, str]] = []  # where it stands, person, garment
-    if (folder / listed).is_file():
-        for line, text in read_lines(folder / listed):
+        raise FileNotFoundError(f"{folder / parts['cloth'][0]}: no such folder")
+    pairs = _pairs(folder / f"{split}_pairs.txt", there["image"], worn)
+    for key in ("image", "cloth"):
+        lines = [pair.line for pair in pairs]
+        kept = keep_existing(_paths(there[key], key, pairs), lines, partial)
+        pairs = [pairs[i] for i in kept]
+    files = {key: _paths(there[key], key, pairs) for key in there}
+    lines = [pair.line for pair in pairs]
+    return {key: paths for key, paths in files.items() if _whole(paths, lines, partial)}
+
+
+def _pairs(listed: Path, images: Path, worn: Callable[[str], str] | None) -> list[Pair]:
+    """The pairs of a list or, without one, of all people in the folder."""
+    if listed.is_file():
+        pairs = []
+        for line, text in read_lines(listed):
             names = text.split()
             if len(names) != 2:
-                raise malformed(line, f"expected a person and a garment, got {text!r}")
-            rows.append((line, names[0], worn(names[0]) if paired else names[1]))
-    elif paired:
-        for path in image_files(there["image"]):
-            rows.append(((path, 0), path.name, worn(path.name)))
+                raise malformed(
+                    line, f"expected a person and a garment, got {short(text)}"
+                )
+            person, garment = (as_name(line, name) for name in names)
+            pairs.append(Pair(line, person, worn(person) if worn else garment))
+    elif worn:
+        people = [path.relative_to(images) for path in image_files(images)]
+        pairs = [
+            Pair((images / path, 0), path.as_posix(), worn(path.as_posix()))
+            for path in people
+        ]
     else:
-        raise FileNotFoundError(f"{folder / listed}: no such file, and paired=False")
-    if not rows:
-        raise malformed((folder / listed, 1), "the list is empty")
+        raise FileNotFoundError(f"{listed}: no such file, and paired=False")
+    if not pairs:
+        raise malformed((listed, 1), "the list is empty")
+    return pairs
 
-    def paths(key: str) -> list[Path]:
-        names = [garment if key in OF_CLOTH else person for _, person, garment in rows]
-        if key in SUFFIX:
-            names = [Path(name).stem + SUFFIX[key] for name in names]
-        return [there[key] / name for name in names]
 
-    for key in ("image", "cloth"):
-        kept = keep_existing(paths(key), [line for line, *_ in rows], partial)
-        rows = [rows[i] for i in kept]
-    files = {}
-    for key in there:
-        files[key] = paths(key)
-        missing = [path for path in files[key] if not path.is_file()]
-        if missing and not partial:
-            keep_existing(files[key], [line for line, *_ in rows], partial)
-        if missing:
-            warnings.warn(
-                f"{there[key]}: left out, as {len(missing)} of {len(rows)} files are "
-                f"missing, such as {missing[0].name}",
-                stacklevel=3,
-            )
-            del files[key]
-    return Pairs(files, size, crop=crop, gray=gray)
+def _paths(folder: Path, key: str, pairs: list[Pair]) -> list[Path]:
+    """Where a part of each pair is."""
+    names = [pair.garment if key in OF_CLOTH else pair.person for pair in pairs]
+    if key in SUFFIX:
+        names = [Path(name).stem + SUFFIX[key] for name in names]
+    return [folder / name for name in names]
+
+
+def _whole(paths: list[Path], lines: list[Line], partial: bool) -> bool:
+    """Whether a part has all its files; one that lacks some is an error, unless
+    ``partial``."""
+    missing = [path for path in paths if not path.is_file()]
+    if missing and not partial:
+        keep_existing(paths, lines, partial)
+    if missing:
+        warnings.warn(
+            f"{paths[0].parent}: left out, as {len(missing)} of {len(paths)} files are "
+            f"missing, such as {missing[0].name}",
+            stacklevel=4,
+        )
+    return not missing
 
 
 def read_classes(path: Path) -> Image.Image:
     """A parse map as an image of class numbers: palette indices, never colours."""
-    try:
-        with Image.open(path) as image:
-            image.load()
-            if image.mode not in ("P", "L"):
-                raise UnreadableImage(
-                    f"{path}: expected a parse map, with a palette or grey, got "
-                    f"{image.mode}"
-                )
-            return Image.fromarray(np.asarray(image))
-    except UnreadableImage:
-        raise
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UnreadableImage(f"{path}: not a whole image ({error})") from None
+    with opened_classes(path) as classes:
+        return classes
 
 
 def read_pose(path: Path) -> list[list[float]]:
@@ -279,22 +306,29 @@ def read_pose(path: Path) -> list[list[float]]:
     VITON has 18 in ``pose_keypoints``, VITON-HD 25 in ``pose_keypoints_2d``: each x, y
     and confidence, which is 0 for a joint that was not found.
     """
+    expected = "expected 'people' with 'pose_keypoints_2d': x, y, confidence"
+    text = read_annotation(path)
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = json.loads(text.decode("utf-8"))
         people = content["people"]
         if not people:
             return [[np.nan] * 2] * JOINTS
         person = people[0]
         flat = person.get("pose_keypoints_2d", person.get("pose_keypoints"))
         joints = np.array(flat, dtype=np.float64).reshape(-1, 3)
+    except UnicodeDecodeError as error:
+        raise malformed((path, 1), f"not UTF-8 text ({error})") from None
     except json.JSONDecodeError as error:
         raise malformed((path, error.lineno), f"not JSON ({error.msg})") from None
-    except (KeyError, TypeError, AttributeError, ValueError):
-        raise malformed(
-            (path, 1), "expected 'people' with 'pose_keypoints_2d': x, y, confidence"
-        ) from None
+    except RecursionError:
+        raise malformed((path, 1), "not JSON (too deep)") from None
+    except (LookupError, TypeError, AttributeError, ValueError, OverflowError):
+        raise malformed((path, 1), expected) from None
     if len(joints) == JOINTS + 7:  # BODY_25
         joints = np.delete(joints, MIDDLE_HIP, axis=0)[:JOINTS]
     if len(joints) != JOINTS:
         raise malformed((path, 1), f"expected 18 or 25 joints, got {len(joints)}")
+    found = joints[joints[:, 2] > 0]  # NaN is not above 0
+    if not (np.isfinite(joints).all() and (np.abs(found) <= FARTHEST).all()):
+        raise malformed((path, 1), f"{expected}, finite and none beyond {FARTHEST:g}")
     return np.where(joints[:, 2:] > 0, joints[:, :2], np.nan).tolist()

@@ -114,7 +114,6 @@ CASES = {
         ),
         r"\(B, K, 2\) with K >= 1, got \(4, 0, 2\)",
     ),
-    "a batch of nothing": (lambda: samples.collate([]), "no samples"),
     "a batch without images": (
         lambda: samples.check_batch({"label": torch.zeros(4)}),
         r"needs an 'image'; this one holds \['label'\]",

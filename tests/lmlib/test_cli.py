@@ -275,7 +275,7 @@ def test_help_does_not_import_torch():
         "import sys; from lmlib import cli; from lmcourse import doctor\n"
         "try: cli.main(['--help'])\n"
         "except SystemExit: pass\n"
-        "sys.exit('torch' in sys.modules)"
+        "sys.exit(bool({'torch', 'packaging', 'IPython'} & {*sys.modules}))"
     )
     shown = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True
@@ -303,7 +303,8 @@ def test_the_doctor_looks_at_everything_and_mends_what_is_missing():
         "threads",
         "memory",
     }
-    assert names >= {"JupyterLab", "sliders", "dragging", "kernel", "git"}
+    assert names >= {"JupyterLab", "sliders", "dragging", "kernel", "git", "course"}
+    assert len(names) == len(checks)
     for check in checks:
         assert check.found
         assert (check.state == "ok") == (check.mend == ""), check
@@ -352,18 +353,79 @@ def test_the_doctor_finds_a_missing_kernel_and_one_of_another_python(jupyter):
     assert "jupyter kernelspec remove" in doctor.check_kernel().mend
 
 
+DECLARED = [
+    "numpy>=99.0",
+    "not-a-package",
+    "tqdm>=1",
+    "nothing>=1; python_version < '3'",
+    "ghost; extra == 'test'",
+    "widgets>=2; extra == 'course'",
+    "pillow>=1; extra == 'course'",
+]
+
+
 def test_the_doctor_finds_missing_and_old_packages(monkeypatch):
-    monkeypatch.setattr(
-        doctor.importlib.metadata,
-        "requires",
-        lambda name: ["numpy>=99.0", "not-a-package", "tqdm>=1", "ghost; extra == 't'"],
-    )
-    check = doctor.check_packages()
-    assert check.state == "missing"
-    assert "older than 99.0" in check.found
-    assert "not-a-package is not installed" in check.found
-    assert "tqdm" not in check.found and "ghost" not in check.found
-    assert f"{sys.executable} -m pip install -e" in check.mend
+    monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda name: DECLARED)
+    packages, lessons = doctor.check_packages()
+    assert packages.state == lessons.state == "missing"
+    assert "not >=99.0" in packages.found
+    assert "not-a-package is not installed" in packages.found
+    assert not any(word in packages.found for word in ("tqdm", "nothing", "widgets"))
+    assert lessons.found == "widgets is not installed"  # of the test extra, none
+    for check in (packages, lessons):
+        assert check.mend.startswith(f"{sys.executable} -m pip install -e ")
+        assert "[course]' -c " in check.mend
+
+
+@pytest.mark.parametrize(
+    ("version", "bound", "fits"),
+    [
+        ("2.13.0+cpu", ">=2.6", True),  # a local build
+        ("2.6.0rc1", ">=2.6", False),  # before the release
+        ("2.7.0.dev1", ">=2.6", True),
+        ("10.0", ">=9.1", True),  # numbers, not letters
+        ("1!1.0", ">=2.0", True),  # an epoch
+        ("2.5.9", ">=2.6", False),
+    ],
+)
+def test_versions_are_compared_as_pip_compares_them(monkeypatch, version, bound, fits):
+    metadata = doctor.importlib.metadata
+    monkeypatch.setattr(metadata, "requires", lambda name: [f"thing{bound}"])
+    monkeypatch.setattr(metadata, "version", lambda name: version)
+    assert (doctor.check_packages()[0].state == "ok") == fits
+
+
+def test_without_a_checkout_the_doctor_names_the_packages(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda name: DECLARED)
+    monkeypatch.setenv("LMLIB_ROOT", str(tmp_path))
+    packages, lessons = doctor.check_packages()
+    assert packages.mend.endswith("pip install 'numpy>=99.0' not-a-package")
+    assert lessons.mend.endswith("pip install 'widgets>=2'")
+
+
+def test_a_plain_install_is_not_ready_for_the_course(monkeypatch, tmp_path, capsys):
+    """The packages alone, without what the notebooks show."""
+    assert doctor.check_course().state == "ok"
+    monkeypatch.setenv("LMLIB_ROOT", str(tmp_path))
+    check = doctor.check_course()
+    assert check.state == "missing" and "LMLIB_ROOT" in check.mend
+    for what in ("notebooks", "trained networks", "result rows", "claims.toml"):
+        assert what in check.found
+    monkeypatch.setattr(doctor, "examine", lambda: [check])
+    assert run("doctor") == 1
+    assert "Ready." not in capsys.readouterr().out
+    for folder, file in (("data/checkpoints", "a.safetensors"), ("data", "claims.toml"),
+                         ("notebooks", "00.ipynb")):  # fmt: skip
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / file).touch()
+    found = doctor.check_course().found
+    assert "lacks result rows (data/results/*.jsonl): only" in found
+
+
+def test_the_doctor_speaks_without_packaging(monkeypatch):
+    monkeypatch.setitem(sys.modules, "packaging.requirements", None)
+    (check,) = doctor.check_packages()
+    assert check.state == "missing" and check.found == "packaging is not installed"
 
 
 def test_the_doctor_speaks_when_torch_is_broken(monkeypatch, capsys):

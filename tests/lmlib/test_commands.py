@@ -36,7 +36,7 @@ from lmlib.predict import (
     crop_of,
     default_crop,
     find_photos,
-    overlay_name,
+    overlay_paths,
     predict,
 )
 from lmlib.recipes import Settings
@@ -647,7 +647,7 @@ def test_predict_gives_pixels_of_the_photograph(trained, faces, tmp_path, monkey
     told = torch.tensor([[float(r["x"]), float(r["y"])] for r in rows])
     torch.testing.assert_close(told, points, atol=0.0051, rtol=0)
     drawn = sorted(path.relative_to(overlay) for path in overlay.rglob("*.*"))
-    assert drawn == [Path(faces.name, f"{n:02d}.png.jpg") for n in range(12)]
+    assert drawn == [Path(f"{n:02d}.jpg") for n in range(12)]
 
 
 class Brightest(nn.Module):
@@ -805,8 +805,8 @@ def test_nothing_readable_is_an_error_and_leaves_no_table(mixed, trained, capsys
 
 def test_a_run_that_breaks_off_leaves_the_old_table(mixed, tmp_path):
     _, good = mixed
-    out = tmp_path / "points.csv"
-    out.write_text("old")
+    out, old = tmp_path / "points.csv", "file,landmark,x,y,width,height\nold"
+    out.write_text(old)
     found, seen = Brightest(), []
 
     def landmarks(images):
@@ -819,7 +819,7 @@ def test_a_run_that_breaks_off_leaves_the_old_table(mixed, tmp_path):
     with pytest.raises(RuntimeError, match="out of memory"):
         predict(found, good, out, batch=16, progress=False)
     assert seen == [16, 16, 16]  # nothing is computed twice or all at once
-    assert out.read_text() == "old"
+    assert out.read_text() == old
     assert sorted(p.name for p in tmp_path.iterdir()) == ["photos", "points.csv"]
 
 
@@ -863,7 +863,7 @@ def test_odd_names(tmp_path, trained, monkeypatch):
     words = ["--out", "p.csv", "--overlay", "over/" + "ß" * 120]
     assert run("predict", trained, "in", *words) == 0
     assert {r["file"] for r in rows_of("p.csv")} == {f"in/{name}" for name in odd}
-    drawn = list(Path(words[-1], "in").iterdir())
+    drawn = list(Path(words[-1]).iterdir())
     assert len(drawn) == len(odd)
     assert max(len(os.fsencode(path.name)) for path in drawn) <= 255
 
@@ -871,11 +871,15 @@ def test_odd_names(tmp_path, trained, monkeypatch):
 def test_overlay_names_do_not_collide():
     names = ["a/x.png", "a/x.jpg", "b/x.jpg", "../a/x.jpg", "/a/b/x.jpg", "x.jpg"]
     names += [f"a/{'ä' * 124}{end}.png" for end in "12"]
-    made = [overlay_name(name) for name in names]
-    assert len(set(made)) == len(made)
-    assert made[:2] == [Path("a/x.png.jpg"), Path("a/x.jpg.jpg")]
-    for path in made:
-        assert not path.is_absolute() and ".." not in path.parts
+    names += ["a/x.png.jpg", "a/X.PNG", "./a/x.png", "b/y.tif"]
+    made = overlay_paths(names, Path("over"))
+    assert list(made) == names
+    assert len({str(path).lower() for path in made.values()}) == len(names)
+    here = Path("over", *Path.cwd().parts[1:])
+    assert made["a/x.png"] == here / "a/_x.png.jpg"  # x.png.jpg is another's
+    assert made["b/y.tif"] == here / "b/y.jpg"
+    for path in made.values():
+        assert path.parts[0] == "over" and ".." not in path.parts
         assert len(os.fsencode(path.name)) <= 255
         path.name.encode()  # no half a letter
 
@@ -886,7 +890,9 @@ def test_what_cannot_be_written_is_said_before_any_computing(
 ):
     place, _ = mixed
     (tmp_path / "file").touch()
-    monkeypatch.setattr(prediction, "open_photo", lambda *a: pytest.fail("computed"))
+    monkeypatch.setattr(
+        prediction, "open_photo", lambda *a, **k: pytest.fail("computed")
+    )
     where = {"--out": tmp_path / "p.csv", "--overlay": tmp_path / "o"}
     where[option] = tmp_path / "file" / "x"
     words = ["predict", trained, place, *(w for each in where.items() for w in each)]

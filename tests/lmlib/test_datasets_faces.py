@@ -58,8 +58,21 @@ def test_the_face_crop_is_a_square_tied_to_the_five_points(mtfl_folder):
 
 
 def test_gray_and_pair_of_sizes(mtfl_folder):
-    image = mtfl(mtfl_folder, size=(40, 30), gray=True).batch(range(2))["image"]
-    assert image.shape == (2, 1, 40, 30)
+    colour, gray = (
+        mtfl(mtfl_folder, size=(40, 30), gray=gray).batch(range(4))
+        for gray in (False, True)
+    )
+    weights = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
+    expected = (colour["image"] * weights).sum(1, keepdim=True)
+    assert gray["image"].shape == (4, 1, 40, 30)  # height and width
+    torch.testing.assert_close(gray["image"], expected)
+    assert gray["image"].std() > 0.01
+    # The points are where they are at any size: shares of the same box.
+    square = mtfl(mtfl_folder, size=64).batch(range(4))["landmarks"]
+    torch.testing.assert_close(gray["landmarks"], square)
+    own = gray["landmarks"][torch.arange(4), torch.arange(4)]
+    off = (spots(colour["image"]) - own).abs()
+    assert (off < 0.6 * 2 / torch.tensor([30.0, 40])).all()
 
 
 @pytest.mark.parametrize(

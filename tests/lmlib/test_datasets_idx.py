@@ -51,7 +51,10 @@ def test_images_and_labels_are_read_plain_and_gzipped(folder, monkeypatch):
         (b"\x89PNG\r\n", "not an idx file"),
         (struct.pack(">BBBBI", 0, 0, 13, 1, 2) + b"ab", "idx type 0xd, expected 0x8"),
         (struct.pack(">BBBBI", 0, 0, 8, 1, 5) + b"abc", "announces 5, but 3 bytes"),
-        (struct.pack(">BBBB", 0, 0, 8, 3) + b"\0\0", "but 0 bytes"),
+        (
+            struct.pack(">BBBB", 0, 0, 8, 3) + b"\0\0",
+            "announces 3 dimensions, and ends",
+        ),
     ],
 )
 def test_a_broken_file_is_named_with_its_fault(content, message, tmp_path):

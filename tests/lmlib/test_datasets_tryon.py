@@ -160,9 +160,13 @@ def test_a_parse_map_in_colours_or_in_pieces_is_refused(tmp_path):
     save_parse(path, colours=True)
     with pytest.raises(ValueError, match="parse.png: expected a parse map.*got RGB"):
         read_classes(path)
-    for damaged in (content[: len(content) // 2], b"", b"no image"):
+    for damaged, fault in (
+        (content[: len(content) // 2], "damaged or truncated"),
+        (b"", "the file is empty"),
+        (b"no image", "not an image"),
+    ):
         path.write_bytes(damaged)
-        with pytest.raises(ValueError, match="parse.png: not a whole image"):
+        with pytest.raises(ValueError, match=f"parse.png: {fault}"):
             read_classes(path)
 
 

@@ -1,11 +1,13 @@
-"""Errors, normalisers, shares and regression: hand-computed cases and scikit-learn."""
+"""Errors, normalisers, shares and regression: hand-computed cases, closed forms of
+least squares in numpy, and every permutation tried."""
 
+import itertools
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import LinearRegression, Ridge
 
 from lmlib.evaluation import (
     NORMALISERS,
@@ -107,9 +109,23 @@ def test_outer_corners_make_the_same_errors_look_smaller():
     assert outer / centre == pytest.approx(0.8 / 1.2, rel=1e-4)
 
 
+# What each must say, or a reader takes one distance for the other.
+SAYS = {
+    "eye_centres": ("mean of its corners", "RCN", "landmarks 0 and 1"),
+    "outer_corners": ("36, 45", "DVE", "1.4 times"),
+    "points": ("points=(i, j)", "(0, 24)", "Seq-MT"),
+    "image_edge": ("2 units", "shorter of H"),
+    "box": ("sqrt(width * height)", "visible"),
+    "pixels": ("size=(H, W)", "Blocks"),
+}
+
+
 def test_every_normaliser_says_what_it_is_for():
-    for kind, words in NORMALISERS.items():
-        assert len(words) > 30, kind
+    assert {*SAYS} == {*NORMALISERS}
+    for kind, words in SAYS.items():
+        missing = [word for word in words if word not in NORMALISERS[kind]]
+        assert not missing, (kind, missing)
+    assert len({*NORMALISERS.values()}) == len(NORMALISERS)
 
 
 # --- NME and its masks ----------------------------------------------------------------
@@ -233,19 +249,44 @@ def regression_data(n=60, k=4, m=3, seed=0, noise=0.05):
     return x, torch.tensor(y, dtype=torch.float32).unflatten(1, (m, 2))
 
 
+def least_squares(x, y, new, bias, ridge=0.0):
+    """Predictions ``(N, 2M)`` of the textbook's normal equations, in float64."""
+    x, y, new = (t.flatten(1).double().numpy() for t in (x, y, new))
+    x0, y0 = (x.mean(0), y.mean(0)) if bias else (0.0, 0.0)
+    x, y = x - x0, y - y0
+    weight = np.linalg.pinv(x.T @ x + ridge * np.eye(x.shape[1])) @ x.T @ y
+    return torch.tensor((new - x0) @ weight + y0)
+
+
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("ridge", [0.0, 0.7])
-def test_regression_agrees_with_scikit_learn(bias, ridge):
+def test_regression_agrees_with_the_normal_equations(bias, ridge):
     x, y = regression_data()
     new = random_points(10, 4, seed=9)
-    if ridge:
-        oracle = Ridge(alpha=ridge, fit_intercept=bias)
-    else:
-        oracle = LinearRegression(fit_intercept=bias)
-    oracle.fit(x.flatten(1).double(), y.flatten(1).double())
-    expected = torch.as_tensor(oracle.predict(new.flatten(1).double())).float()
-    ours = LandmarkRegression(bias, ridge).fit(x, y).predict(new)
-    torch.testing.assert_close(ours, expected.unflatten(1, (3, 2)))
+    expected = least_squares(x, y, new, bias, ridge)
+    ours = LandmarkRegression(bias, ridge).fit(x, y).predict(new.double())
+    torch.testing.assert_close(ours.flatten(1), expected, atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_with_too_few_images_the_fit_has_the_least_norm(bias):
+    x, y = regression_data(5, k=4)
+    new = random_points(10, 4, seed=9)
+    fit = LandmarkRegression(bias).fit(x, y)
+    assert point_errors(fit.predict(x), y).max() < 1e-4  # five images fit exactly
+    expected = least_squares(x, y, new, bias)
+    ours = fit.predict(new.double()).flatten(1)
+    torch.testing.assert_close(ours, expected, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("m", [1, 3])
+def test_weights_and_offsets_are_those_of_the_predictions(m):
+    """A checkpoint keeps them: y = W x + b with the coordinates laid out in order."""
+    x, y = regression_data(m=m)
+    fit = LandmarkRegression().fit(x, y)
+    assert fit.weight.shape == (8, 2 * m) and fit.offset.shape == (2 * m,)
+    by_hand = x.flatten(1).double() @ fit.weight + fit.offset
+    torch.testing.assert_close(fit.predict(x.double()).flatten(1), by_hand)
 
 
 def test_bias_matters_when_the_points_are_off_centre():
@@ -265,8 +306,7 @@ def test_a_hidden_target_drops_its_row_for_that_landmark_only():
     fit = LandmarkRegression().fit(x, spoilt, visible).predict(x)
     whole = LandmarkRegression().fit(x, y).predict(x)
     torch.testing.assert_close(fit[:, [0, 2]], whole[:, [0, 2]])
-    rows = LinearRegression().fit(x[25:].flatten(1).double(), y[25:, 1].double())
-    expected = torch.as_tensor(rows.predict(x.flatten(1).double())).float()
+    expected = least_squares(x[25:], y[25:, 1:2], x, bias=True).float()
     torch.testing.assert_close(fit[:, 1], expected)
     assert (fit[:, 1] - whole[:, 1]).abs().max() > 1e-4  # the mask changed something
 
@@ -307,6 +347,70 @@ def test_match_landmarks_ignores_hidden_ones_and_leaves_spare_maps_over():
     visible = torch.tensor([[True, True], [True, False]])
     pred = torch.tensor([[0.5, 0.1], [0.0, 0.05], [-0.5, 0.1]]).repeat(2, 1, 1)
     assert match_landmarks(pred, target, visible).tolist() == [2, 0]
+
+
+def best_by_trying(pred, target, visible):
+    """Every assignment tried: the one of least mean distance over visible landmarks,
+    each landmark's mean taken over the images that show it."""
+    pred, target, visible = pred.numpy(), target.numpy(), visible.numpy()
+    far = np.linalg.norm(target[:, :, None] - pred[:, None], axis=-1)  # (B, K, J)
+    costs = {}
+    for chosen in itertools.permutations(range(pred.shape[1]), target.shape[1]):
+        means = [
+            far[visible[:, k], k, j].mean() if visible[:, k].any() else 0.0
+            for k, j in enumerate(chosen)
+        ]
+        costs[chosen] = sum(means)
+    return min(costs, key=costs.get), costs
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_match_landmarks_is_the_best_of_all_assignments(seed):
+    """Hidden landmarks differ in number, so a sum in place of a mean chooses others."""
+    generator = torch.Generator().manual_seed(seed)
+    target, pred = random_points(6, 4, seed=seed), random_points(6, 5, seed=50 + seed)
+    visible = torch.rand(6, 4, generator=generator) < torch.tensor([0.2, 0.9, 0.5, 1])
+    visible[0] = True
+    hidden = torch.where(visible[..., None], target, NAN)
+    best, costs = best_by_trying(pred, target, visible)
+    ours = tuple(match_landmarks(pred, hidden, visible).tolist())
+    assert costs[ours] == pytest.approx(costs[best], abs=1e-6)
+
+
+def test_a_sum_over_images_would_match_otherwise():
+    """The cases above bite: without the mean, some are matched in another way."""
+    different = 0
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        target = random_points(6, 4, seed=seed)
+        pred = random_points(6, 5, seed=50 + seed)
+        share = torch.tensor([0.2, 0.9, 0.5, 1])
+        visible = torch.rand(6, 4, generator=generator) < share
+        visible[0] = True
+        best, _ = best_by_trying(pred, target, visible)
+        everywhere, _ = best_by_trying(pred, target, torch.ones_like(visible))
+        different += best != everywhere
+    assert different >= 5
+
+
+def test_the_border_of_a_mask_by_exact_fractions():
+    """Points on every border of a pixel and of the image: a pixel holds its left and
+    upper border, the image all but its right and lower one; one half is not above."""
+    height, width = 4, 8  # powers of two: the borders are exact in floats
+    values = torch.tensor([0.0, 0.25, 0.5, 0.500001, 0.75, 1.0, 0.0, 0.9])
+    masks = values.roll(1).repeat(1, 2, height, 1)
+    masks[0, 1] = masks[0, 0].flip(0) * torch.tensor([1.0, 0.0, 1.0, 1.0])[:, None]
+    steps = torch.arange(-20, 21) / 16  # every border, middle, and beyond the image
+    points = torch.cartesian_prod(steps, steps)[None]
+    on = map_on_mask(points, masks)
+    for (x, y), found in zip(points[0].tolist(), on[0].tolist(), strict=True):
+        column = (Fraction(x) + 1) * width // 2
+        row = (Fraction(y) + 1) * height // 2
+        inside = 0 <= column < width and 0 <= row < height
+        expected = [
+            inside and masks[0, s, int(row), int(column)].item() > 0.5 for s in (0, 1)
+        ]
+        assert found == expected, (x, y)
 
 
 def test_map_on_mask_reads_the_pixel_a_point_falls_in():
@@ -422,3 +526,51 @@ def test_frontal_bodies_have_their_left_on_the_right():
         regression.fit(both[1:], both[1:])
     with pytest.raises(ValueError, match="must be a permutation"):
         FlipInvariantRegression([1, 1], [0])
+
+
+def test_two_thirds_exactly_are_not_frontal():
+    regression = FlipInvariantRegression([1, 0, 3, 2, 5, 4], [0, 2, 4])
+    right, left = [[0.3, 0], [-0.3, 0]], [[-0.3, 0], [0.3, 0]]
+    two, three = torch.tensor([right + right + left, right + right + right])
+    assert regression.frontal(torch.stack([two, three])).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 50])
+def test_left_and_right_are_matched_as_a_plain_loop_matches_them(rounds):
+    """Noise, bodies seen from the front and the back, and the middle of the body."""
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(40, 5, 2, generator=generator) * 0.4
+    side = torch.tensor([[0.4, 0.0], [-0.4, 0.0], [0.3, 0.6], [-0.3, 0.6], [0, -0.5]])
+    y = side + 0.2 * x.mean(1, keepdim=True)
+    y = y + 0.05 * torch.randn(40, 5, 2, generator=generator)
+    back = torch.rand(40, generator=generator) < 0.4
+    swap = [1, 0, 3, 2, 4]
+    y[back] = y[back][:, swap]
+    ours = FlipInvariantRegression(swap, [0, 2]).fit(x, y, rounds)
+
+    front = (y[:, 0, 0] > y[:, 1, 0]) & (
+        y[:, 2, 0] > y[:, 3, 0]
+    )  # more than two thirds
+    truth, fit_on = y.clone(), front
+    for _ in range(rounds):
+        shown = least_squares(x[fit_on], truth[fit_on], x, bias=False).view(40, 5, 2)
+        fit_on = torch.ones(40, dtype=torch.bool)
+        chosen = truth.clone()
+        for image in range(40):
+            own, other = y[image], y[image][swap]
+            far = [(shown[image] - t).norm(dim=-1).mean() for t in (own, other)]
+            chosen[image] = other if far[1] < far[0] else own
+        if torch.equal(chosen, truth) and fit_on.all():
+            break
+        truth = chosen
+    shown = least_squares(x, truth, x, bias=False).view(40, 5, 2)
+    torch.testing.assert_close(ours.predict(x), shown.float(), atol=1e-5, rtol=0)
+    nearer = [
+        min((shown[i] - t).norm(dim=-1).mean().item() for t in (y[i], y[i][swap]))
+        for i in range(40)
+    ]
+    torch.testing.assert_close(
+        ours.errors(x, y), torch.tensor(nearer), atol=1e-5, rtol=0
+    )
+    turned = (truth != y).flatten(1).any(1)
+    assert 5 < turned.sum() < 35  # some were exchanged, and not all

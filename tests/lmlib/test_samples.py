@@ -1,7 +1,9 @@
 """Batches, splits, the order of training, and who keeps a label."""
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from lmlib.evaluation import map_on_mask
 from lmlib.geometry import Affine
@@ -10,9 +12,9 @@ from lmlib.samples import (
     augment,
     check_batch,
     class_balanced_subset,
-    collate,
     split,
     step_indices,
+    to_gray,
 )
 from lmlib.warps import seqmt_affine
 from lmscenes import Shapes
@@ -65,19 +67,13 @@ def test_a_batch_without_image_says_what_it_holds():
         check_batch({"label": torch.zeros(2), "index": torch.zeros(2)})
 
 
-def test_collate_stacks():
-    batch = good()
-    samples = [{k: v[i] for k, v in batch.items()} for i in range(3)]
-    again = collate(samples)
-    assert again.keys() == batch.keys()
-    assert all(torch.equal(again[k], batch[k]) for k in batch)
-
-
-def test_collate_refuses_nothing_and_unequal_samples():
-    with pytest.raises(ValueError, match="no samples"):
-        collate([])
-    with pytest.raises(ValueError, match=r"sample 1 holds \['a'\], but sample 0 "):
-        collate([{"a": torch.zeros(1), "b": torch.zeros(1)}, {"a": torch.zeros(1)}])
+def test_gray_agrees_with_pillow():
+    pixels = torch.randint(0, 256, (2, 3, 9, 7), generator=torch.Generator())
+    gray = to_gray(pixels / 255)
+    assert gray.shape == (2, 1, 9, 7)
+    for image, ours in zip(pixels.byte(), gray[:, 0] * 255, strict=True):
+        theirs = Image.fromarray(image.permute(1, 2, 0).numpy()).convert("L")
+        assert (ours - torch.tensor(np.asarray(theirs))).abs().max() < 1
 
 
 def test_splits_are_consecutive_and_share_nothing():

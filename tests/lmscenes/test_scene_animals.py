@@ -281,7 +281,7 @@ def test_knobs_make_it_easier(wild, still):
         ({"species": ("cat", "cow")}, "species must be some of cat, dog.*'cow'"),
         ({"species": ()}, "species must be some of"),
         ({"variety": 3}, "variety must be 0 to 2, got 3"),
-        ({"size": 16}, "32 to 256 pixels, got 16"),
+        ({"size": 16}, "32 to 256 pixels a side, got 16"),
         ({"yaw": 90}, "yaw must be 0 to 60 degrees, got 90"),
         ({"margin": (2.0, 1.0)}, "margin must be"),
         ({"frame": "ears"}, "frame must be 'head' or 'face', got 'ears'"),

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from lmlib.samples import check_batch
-from lmscenes.hands import GESTURES, Hands, gesture_table, turn, wrist_width
+from lmscenes.hands import GESTURES, Hands, gesture_table
+from lmscenes.shared import turn
 
 PLAIN = dict(background=False, illumination=False)
 PER = len(GESTURES)
@@ -139,6 +140,11 @@ def test_gestures_are_distinct():
     assert torch.cdist(table, table).fill_diagonal_(9).min() > math.radians(8)
 
 
+def wrist_width(landmarks):
+    """Distance of the wrist's two sides, ``(B, 25, 2)`` to ``(B,)``."""
+    return (landmarks[:, 0] - landmarks[:, 24]).norm(dim=-1)
+
+
 def test_wrist_width(batch):
     width = wrist_width(batch["landmarks"])
     assert width.min() > 0.1 and width.max() < 1
@@ -190,9 +196,9 @@ def test_knobs_make_it_harder():
     [
         ({"size": 16}, "32 to 512 pixels"),
         ({"subjects": 0}, "at least one subject"),
-        ({"roll": -1}, "roll must be in"),
-        ({"tilt": 60}, "tilt must be in"),
-        ({"jitter": 20}, "jitter must be in"),
+        ({"roll": -1}, "roll must be 0 to 180 degrees, got -1"),
+        ({"tilt": 60}, "tilt must be 0 to 45 degrees, got 60"),
+        ({"jitter": 20}, "jitter must be 0 to 15 degrees, got 20"),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -94,10 +94,10 @@ def test_indices_may_be_of_any_integer_type_but_not_negative():
         ({"size": 20}, "32 to 512 pixels a side, got 20"),
         ({"stride": -1}, "stride must be 0 to 120 whole frames, got -1"),
         ({"stride": 1.5}, "whole frames, got 1.5"),
-        ({"swing": 1.2}, "swing must be in"),
-        ({"texture": -0.1}, "texture must be in"),
-        ({"light": float("nan")}, "light must be in"),
-        ({"background": 2}, "background must be in"),
+        ({"swing": 1.2}, "swing must be 0 to 1, got"),
+        ({"texture": -0.1}, "texture must be 0 to 1, got"),
+        ({"light": float("nan")}, "light must be 0 to 1, got"),
+        ({"background": 2}, "background must be 0 to 1, got"),
     ],
 )
 def test_bad_settings_are_named(arguments, says):

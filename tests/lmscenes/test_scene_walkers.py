@@ -112,10 +112,10 @@ def test_indices_may_be_of_any_integer_type_but_not_negative():
         ({"actions": ()}, "actions must be some of walk, turn, wave, bend, stand"),
         ({"actions": "swim"}, "actions must be some of .* got .*swim"),
         ({"yaw": 120}, "yaw must be 0 to 90 degrees, got 120"),
-        ({"back": 1.2}, "back must be in"),
-        ({"variety": -0.1}, "variety must be in"),
-        ({"clutter": 2}, "clutter must be in"),
-        ({"light": float("nan")}, "light must be in"),
+        ({"back": 1.2}, "back must be 0 to 1, got"),
+        ({"variety": -0.1}, "variety must be 0 to 1, got"),
+        ({"clutter": 2}, "clutter must be 0 to 1, got"),
+        ({"light": float("nan")}, "light must be 0 to 1, got"),
     ],
 )
 def test_bad_settings_are_named(arguments, says):

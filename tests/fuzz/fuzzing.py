@@ -1,0 +1,172 @@
+"""How the fuzz targets try their inputs, damage files, and hold the rule.
+
+The rule: any input gives a valid result, or a ValueError or OSError whose message names
+the file, in one line; no other exception, and no more than a bounded amount of memory.
+
+``make test`` tries a few hundred inputs a target, always the same. ``make fuzz`` tries
+``LMLIB_FUZZ_EXAMPLES`` of each, other ones each time. Both print how many there were.
+"""
+
+import io
+import os
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+LONG = os.environ.get("LMLIB_FUZZ_EXAMPLES")
+EXAMPLES = int(LONG or 250)
+MEMORY = 150e6  # bytes that one input may take for a while
+TRIED: Counter[str] = Counter()
+
+
+def fuzz(*strategies, share=1.0):
+    """Try a target on many inputs; one that is slow gets a ``share`` of them."""
+
+    def with_settings(test):
+        tried = settings(
+            max_examples=max(10, round(EXAMPLES * share)),
+            derandomize=LONG is None,
+            database=None,
+            deadline=10_000,  # milliseconds: what is quadratic shows
+            suppress_health_check=list(HealthCheck),
+            print_blob=True,
+        )
+        return tried(given(*strategies)(test))
+
+    return with_settings
+
+
+# --- the rule -------------------------------------------------------------------------
+
+
+def peak_memory(reset: bool = False) -> int:
+    """Bytes of this process at the most, since the last reset where that is known."""
+    try:
+        if reset:
+            Path("/proc/self/clear_refs").write_text("5")
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 0
+
+
+def holds(target: str, call, *named: Path):
+    """What ``call`` gives, or None for an error of the right kind."""
+    TRIED[target] += 1
+    before = peak_memory(reset=True)
+    result = None
+    try:
+        result = call()
+    except (ValueError, OSError) as error:
+        message = str(error)
+        assert any(str(path) in message for path in named), message
+        assert "\n" not in message and len(message) < 3000, message
+    assert peak_memory() - before < MEMORY
+    return result
+
+
+def check_set(data, most: int = 4):
+    """A data set that was read gives valid batches, or names the file that fails."""
+
+    folder = Path(os.path.commonpath([data.paths[0].parent, data.paths[-1].parent]))
+    before = peak_memory(reset=True)
+    try:
+        batch = data.batch(range(min(len(data), most)))
+    except (ValueError, OSError) as error:
+        assert str(folder) in str(error), error
+        return
+    finally:
+        assert peak_memory() - before < MEMORY
+    image = batch["image"]
+    assert image.isfinite().all() and image.min() >= 0 and image.max() <= 1
+    if "landmarks" in batch:
+        points = batch["landmarks"][batch["visible"]]
+        assert (
+            points.isfinite().all() and points.abs().max(initial=0) <= 1
+            if (isinstance(points, np.ndarray))
+            else (points.isfinite().all() and (points.abs() <= 1).all())
+        )
+
+
+# --- inputs ---------------------------------------------------------------------------
+
+NUMBERS = (
+    "0 -1 nan inf -inf 1e300 1e-300 1e30 999999 1000001 20000 -0 1_0 0x10 1e5 1.5.5"
+)
+NUMBERS = [word.encode() for word in (*NUMBERS.split(), "9" * 400, "9" * 5000, "٣", "")]
+NAMES = [".. ../a.jpg /etc/passwd C:\\a.jpg \\\\host\\a \0 . con =1+1 \u202e \x1b[31m"]
+NAMES = [word.encode() for word in (*NAMES[0].split(" "), "a" * 300, "a/" * 200, "a b")]
+MARKS = [
+    "\n",
+    "\r\n",
+    "\r",
+    " ",
+    "\t",
+    "\0",
+    "\x0b",
+    "\x1c",
+    "\u2028",
+    "\n\n\n",
+    "\ufeff",
+]
+MARKS = [mark.encode() for mark in (*MARKS, *"{}[]<>&,:", '"')] + [b"\xc3", b"\xff\xfe"]
+TOKENS = NUMBERS + NAMES + MARKS
+WORD = re.compile(rb"[^\s,:=\"<>{}\[\]]+")
+KINDS = (
+    "word word word word token token insert cut copy flip flip byte byte end".split()
+)
+
+
+@st.composite
+def damaged(draw, *originals: bytes, tokens=TOKENS):
+    """A valid file after a few changes; seldom, anything at all."""
+    if draw(st.integers(0, 19)) == 0:
+        return draw(st.binary(max_size=400))
+    content = bytearray(draw(st.sampled_from(originals)))
+    # One change most often: of several, the first one ends the reading.
+    for _ in range(draw(st.sampled_from([0, 1, 1, 1, 1, 1, 2, 2, 3, 6]))):
+        kind = draw(st.sampled_from(KINDS))
+        at = draw(st.integers(0, max(len(content), 1)))
+        size = draw(st.sampled_from([1, 2, 4, 8, 30, 200, 5000]))
+        if kind == "insert":
+            content[at:at] = draw(st.binary(max_size=12))
+        elif kind == "token":
+            content[at : at + draw(st.sampled_from([0, 1, 3]))] = draw(
+                st.sampled_from(tokens)
+            )
+        elif kind == "word":  # a whole one, in place of another
+            words = [found.span() for found in WORD.finditer(content)] or [(at, at)]
+            start, end = draw(st.sampled_from(words))
+            content[start:end] = draw(st.sampled_from(tokens))
+        elif kind == "cut":
+            del content[at : at + size]
+        elif kind == "copy":
+            content[at:at] = content[at : at + size] * draw(st.sampled_from([1, 2, 50]))
+        elif kind == "flip" and at < len(content):
+            content[at] ^= 1 << draw(st.integers(0, 7))
+        elif kind == "byte" and at < len(content):
+            content[at] = draw(st.sampled_from([0, 1, 127, 128, 254, 255]))
+        elif kind == "end":
+            del content[at:]
+        del content[2_000_000:]
+    return bytes(content)
+
+
+def picture(path: Path, size=(30, 36), **save) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3))
+    Image.fromarray(pixels.astype(np.uint8)).save(path, **save)
+    return path
+
+
+def encoded(image: Image.Image, kind: str, **save) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **save)
+    return buffer.getvalue()
