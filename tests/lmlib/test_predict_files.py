@@ -39,7 +39,9 @@ class Middle(nn.Module):
     def __init__(self):
         super().__init__()
         self.method = nn.Linear(1, 1)
-        self.config = type("Config", (), {"size": 16})
+        self.metadata = {}
+        given = {"size": 16, "frame": 16, "image_channels": 3}
+        self.config = type("Config", (), given)
 
     def landmarks(self, images):
         return torch.tensor([[0.0, 0.0], [-0.5, 0.5]]).repeat(len(images), 1, 1)
@@ -48,7 +50,7 @@ class Middle(nn.Module):
 @pytest.fixture(autouse=True)
 def network(monkeypatch):
     """Commands open it in place of a checkpoint."""
-    monkeypatch.setattr("lmlib.landmarker.load", lambda *a, **k: (Middle(), {}))
+    monkeypatch.setattr("lmlib.landmarker.load", lambda *a, **k: Middle())
 
 
 def photo(path, colour="gray"):
