@@ -55,9 +55,10 @@ class Place:
         cos, sin = (t[:, None, None] for t in (roll.cos(), roll.sin()))
         self.x, self.y = x * cos + y * sin, y * cos - x * sin
         self.u = uniform(index, 400, seed, stream=90)[..., None, None, None]
-        at = torch.stack([self.x, self.y], -1) * 0.55 + 4 * self.u[:, :2, 0, 0, 0][
-            :, None, None
-        ]
+        at = (
+            torch.stack([self.x, self.y], -1) * 0.55
+            + 4 * self.u[:, :2, 0, 0, 0][:, None, None]
+        )
         tile = noise_tile(index.device).expand(len(index), -1, -1, -1)
         noise = F.grid_sample(tile, at, padding_mode="reflection", align_corners=False)
         self.grain, self.cloud = noise.split(1, 1)  # (B, 1, S, S)
@@ -83,17 +84,17 @@ class Place:
         """A room or a street; ``floor`` (B,): where the wall ends."""
         u, out = self.u, self.u[:, 20] < 0.45
         x, y = self.x[:, None], self.y[:, None] - floor[:, None, None, None]
-        wall = self.tone(21, 0.4, 0.9, 0.25 * (0.3 + clutter))
+        wall = self.tone(21, 0.4, 0.92, 0.3)
         sky = self.tone(25, 0.75, 0.95, 0.1) * wall.new_tensor(
             [0.85, 0.95, 1.05])[:, None, None]  # fmt: skip
-        wall = torch.where(out, sky, wall) * (1 + 0.06 * clutter * self.cloud)
+        wall = torch.where(out, sky, wall) * (1 + 0.03 * clutter * self.cloud)
         paper = 0.5 + 0.5 * torch.sin(x * between(u[:, 30], 15, 45))
         paper = paper.round() * (u[:, 31] < 0.25) * ~out
         wall = wall * (1 - 0.12 * clutter * paper)
-        ground = self.tone(33, 0.3, 0.75, 0.3)
+        ground = self.tone(33, 0.3, 0.75, 0.35)
         boards = (torch.sin(40 * x / (0.6 + y.clamp(min=0))) > 0.96).float()
         boards = boards * (u[:, 38] < 0.5) * ~out
-        ground = ground * (1 + clutter * (0.07 * self.grain + 0.05 * self.cloud
+        ground = ground * (1 + clutter * (0.02 * self.grain + 0.05 * self.cloud
                                           - 0.25 * boards))  # fmt: skip
         image = wall.lerp(ground, self.cover(-y))
         skirting = self.cover((y + 0.03).abs() - 0.03) * ~out
@@ -101,24 +102,23 @@ class Place:
         image = image * (1 - 0.3 * torch.exp(-14 * y.abs()))
         for k, (inside, outside) in enumerate(zip(ROOM, STREET, strict=True)):
             for some, thing in ((~out, inside), (out, outside)):
-                at = some[:, 0, 0, 0].nonzero()[:, 0]
+                there = self.u[:, 73 + 24 * k] < thing[1]
+                at = (some & there)[:, 0, 0, 0].nonzero()[:, 0]
                 if len(at) and clutter:
                     image[at] = self._thing(k, thing, at, image[at], y[at], clutter)
         return image.clamp(0.02, 1)
 
     def _thing(self, k: int, thing: tuple, at: Tensor, image: Tensor, y: Tensor,
                clutter: float) -> Tensor:  # fmt: skip
-        kind, often, *sizes = thing
+        kind, _, *sizes = thing
         u = self.u[at, 60 + 24 * k : 84 + 24 * k]
-        wide, high, up = (
-            between(u[:, i], *sizes[2 * i : 2 * i + 2]) for i in range(3)
-        )
+        wide, high, up = (between(u[:, i], *sizes[2 * i : 2 * i + 2]) for i in range(3))
         x = self.x[at][:, None] - between(u[:, 3], -1.15, 1.15)
         y = y + up
         tilt = (u[:, 4] - 0.5) * (0.5 if kind in ("cloth", "box", "tiles") else 0.05)
         a, b = (x + tilt * y) / wide, (y - tilt * x) / high
         far = torch.maximum((a.abs() - 1) * wide, (b.abs() - 1) * high)
-        tint = 0.4 if kind in ("box", "door", "facade", "frame") else 0.9
+        tint = 0.35 if kind in ("box", "door", "facade", "frame", "tiles") else 0.7
         first = between(u[:, 5], 0.12, 0.9) * (1 + tint * (u[:, 6:9, 0] - 0.5))
         other = between(u[:, 9], 0.1, 0.95) * (1 + tint * (u[:, 10:13, 0] - 0.5))
         mix = 0 * a
@@ -159,8 +159,8 @@ class Place:
             mix = 0 * a
             first = first * (1 + 0.35 * leaf)
         paint = first.lerp(other.expand_as(first + 0 * a), mix + 0 * a)
-        paint = paint * (1 + 0.12 * b.clamp(-1, 1) + 0.05 * self.grain[at])
-        there = self.cover(far) * (u[:, 13] < often) * math.sqrt(clutter)
+        paint = paint * (1 + 0.12 * b.clamp(-1, 1) + 0.02 * self.grain[at])
+        there = self.cover(far) * math.sqrt(clutter)
         shadow = torch.exp(-((far + 0.02).clamp(min=0) * 30))
-        image = image * (1 - 0.18 * shadow * (u[:, 13] < often) * clutter)
+        image = image * (1 - 0.18 * shadow * clutter)
         return image.lerp(paint, there)

@@ -12,7 +12,6 @@ from lmscenes.figure import (
     CHEST,
     FEET,
     FOREARMS,
-    HEAD,
     Body,
     Limb,
     heads,
@@ -21,6 +20,7 @@ from lmscenes.figure import (
 )
 from lmscenes.head import EXPRESSION
 from lmscenes.sheets import H, W
+from lmscenes.surface import unit
 from lmscenes.wardrobe import KIND, Patch, across, grid, ramp
 
 # Along the hand, the thumb and the shoe: station, half width, half depth.
@@ -108,8 +108,8 @@ class Bare:
         along = F.normalize(y + 0.45 * inner - 0.3 * z, dim=-1)
         thumb = torch.stack([x, along, z], -1)
         w = (r * 4.6 + 0 * c).expand(len(roll), -1, -1)
-        self.add("hand", stick(THUMB, start, thumb).tube().points(w, across(c).expand_as(w)),
-                 (0 * c, 0 * w))  # fmt: skip
+        points = stick(THUMB, start, thumb).tube().points(w, across(c).expand_as(w))
+        self.add("hand", points, (0 * c, 0 * w))
 
     def legs(self, start: Tensor) -> None:
         """From where trousers end, ``start`` (B,) in a leg's stations, to the shoes."""
@@ -119,12 +119,13 @@ class Bare:
             limb = self.people.legs[side].of(self.which)
             w = start + r * (47.5 - start) + 0 * c
             points = limb.tube().points(w, across(c).expand_as(w))
+            points[:, 2] += 1.0  # behind the skirt
             self.add("skin", points, (c, w + 120))
             frame = self.people.turns[:, FEET[side]][self.which]
             x, y, z = frame.unbind(-1)
             ankle = limb.centre[:, -1] - 1.9 * z
             shoe = stick(SHOE, ankle, frame)
-            w = (-3 + r * 14.6 + 0 * c).expand(len(x), -1, -1)
+            w = (-3 + (r + ramp(r, 0, 1)) * 7.3 + 0 * c).expand(len(x), -1, -1)
             self.add("shoe", shoe.tube().points(w, across(c).expand_as(w)), (c, w))
 
     def head(self) -> None:
@@ -146,21 +147,22 @@ class Bare:
         """A cap of hair, what falls behind the neck, and locks before the shoulders."""
         q = self.q
         r, c = grid(lattice)
-        u = 0.97 * c[0, 0]
+        u = 0.9 * c[0, 0]
         end = head.hairline(u.cpu().double()).to(lattice)  # cm
-        back = ramp(u.abs(), 0.3, 0.5)
-        end = end + q["fringe"][:, None] * (1 - ramp(u.abs(), 0.2, 0.36))
+        back = ramp(u.abs(), 0.22, 0.55)
+        end = end + q["fringe"][:, None] * (1 - ramp(u.abs(), 0.15, 0.4))
         end = end + back * q["over ears"][:, None]
-        wave = 0.5 * torch.sin(23 * u + 6.3 * q["strand"][:, :1])
+        wave = 0.5 * torch.sin(11 * u + 6.3 * q["strand"][:, :1])
         end = (end + wave)[:, None]
-        y = head.CROWN + (end - head.CROWN) * r**1.15
+        y = head.CROWN + (end - head.CROWN) * r**1.25
         v = head.v_of_height(y.double()).float()
         at = torch.stack([u.expand_as(v), v], -1)
         p = F.grid_sample(lattice, at, align_corners=True)
         middle = on_head(p.new_zeros(len(p), 3, 1), people)[..., None]
-        out = F.normalize(p - middle, dim=1)
+        out = unit(*(p - middle).unbind(1), dim=1)
         thick = q["thick"][:, None, None] * (0.35 + 0.65 * torch.sin(3.0 * r + 0.14))
-        thick = thick * (1 + 0.18 * torch.sin(17 * u + 5 * r + 6.3 * q["strand"][:, 1:2, None]))
+        curl = 17 * u + 5 * r + 6.3 * q["strand"][:, 1:2, None]
+        thick = thick * (1 + 0.18 * curl.sin())
         self.add("hair", p + out * (thick / CENTIMETRES).unsqueeze(1), (c, r),
                  (q["thick"] > 0) & ~q["mannequin"])  # fmt: skip
         long = (q["long"] > 0) & ~q["mannequin"]
@@ -175,21 +177,20 @@ class Bare:
         points = torch.stack(torch.broadcast_tensors(x, y, z), 1)
         points = on_head(points, people)
         self.add("hair", points, (c, r), long)
-        # Locks lie on the chest: from the temple, past the neck, before the garment.
+        # Locks before the shoulders: from the temple past the neck, onto the chest.
         locks = long & q["locks"]
-        chest = people.turns[:, CHEST], people.origin[:, CHEST]
-        for side in (-1.0, 1.0):
+        turns, origin = people.turns[:, CHEST], people.origin[:, CHEST, :, None]
+        for k, side in enumerate((-1.0, 1.0)):
+            sway = q["strand"][:, k, None, None]
             t = r.expand(len(y), H, 1)
-            top = torch.stack([side * (4.9 + 0.6 * t), -5 + 9 * t, 1.2 - 3 * t], 1)
-            top = on_head(top, people)
-            low = torch.stack([side * (5.0 + 1.6 * t), -25.5 + (4 + length) * t,
-                               -4.6 - 3.4 * ramp(t, 0, 0.6)], 1)  # fmt: skip
-            low = (chest[0] @ low.flatten(2) + chest[1][..., None]).view(low.shape)
-            k = ramp(t, 0.15, 0.7)[:, None]
-            path = top.lerp(low, k)
-            wide = (1.5 * (1 - 0.8 * ramp(t, 0.45, 1.05)) + 0.15).unsqueeze(1)
-            round_ = torch.sin(1.57 * c), 0 * c, -0.55 * torch.cos(1.57 * c)
-            rim = torch.stack(round_, 1)
-            sway = 0.5 * torch.sin(9 * t + 6 * q["strand"][:, :1, None])
-            sway = torch.stack([sway, 0 * sway, 0 * sway], 1)
-            self.add("hair", path + sway + wide * rim, (c, r), locks)
+            top = torch.stack([side * (4.7 + 0.9 * t), -5 + 9 * t, 1.4 - 2.4 * t], 1)
+            low = side * (5.4 + (0.5 + 1.5 * sway) * t), -25 + (3.5 + length) * t
+            low = torch.stack([*low, -4.6 - 3.4 * ramp(t, 0, 0.6)], 1)
+            low = (turns @ low.flatten(2) + origin).view(low.shape)
+            path = on_head(top, people).lerp(low, ramp(t, 0.15, 0.7)[:, None])
+            wide = 0.3 + 1.7 * ramp(t, 0, 0.35) * (1 - 0.9 * ramp(t, 0.5, 1.02))
+            wave = 0.5 * torch.sin(9 * t + 6 * sway) + 0.22 * torch.sin(13 * t + 5 * c)
+            x = wave + wide * torch.sin(1.57 * c)
+            z = -0.4 * wide * torch.cos(1.57 * c)
+            self.add("hair", path + torch.stack([x, 0 * x, z], 1), (0.35 * c, 0.45 * r),
+                     locks)  # fmt: skip

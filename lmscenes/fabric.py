@@ -70,17 +70,17 @@ def fabrics(index: Tensor, seed: int, kind: Tensor) -> Batch:
     blue = (kind == 2) & (u[:, 9] < 0.6)
     base = torch.where(blue[:, None], denim, chosen[:, 0])
     sober = (kind >= 2) & ~blue
-    base = torch.where(sober[:, None], 0.75 * base.lerp(base.mean(1, keepdim=True), 0.5),
-                       base)  # fmt: skip
+    muted = 0.75 * base.lerp(base.mean(1, keepdim=True), 0.5)
+    number = index[:, None] * FABRICS + torch.arange(FABRICS, device=u.device)
     return {
-        "pattern": pattern, "base": base, "second": chosen[:, 1],
+        "pattern": pattern, "base": torch.where(sober[:, None], muted, base),
+         "second": chosen[:, 1],
         "third": chosen[:, 2], "angle": _angle(u[:, 10:12]),
         "period": between(u[:, 12], 2.2, 7.0), "x": 40 * u[:, 13], "y": 40 * u[:, 14],
         "share": between(u[:, 15], 0.3, 0.7), "soft": u[:, 16], "grain": u[:, 17],
         "denim": blue, "leather": kind == 3, "rib": u[:, 18] < 0.6,
         "trim": (u[:, 19] < 0.25) & (kind < 2), "stitch": u[:, 20],
-        "raglan": (u[:, 21] < 0.12) & (kind < 1), "n": (index[:, None] * FABRICS + torch.arange(FABRICS, device=u.device)).flatten(),
-        "rolled": u[:, 22] < 0.15, "sheen": u[:, 23],
+        "n": number.flatten(), "sheen": u[:, 23],
     }  # fmt: skip
 
 
@@ -114,7 +114,8 @@ def _stripes(f, s, t, fine, x, y):
 
 
 def _pinstripes(f, s, t, fine, x, y):
-    return torch.lerp(f["base"], f["second"], 0.8 * _wave(s, 0.45 * f["period"], 0.16, fine))
+    thin = _wave(s, 0.45 * f["period"], 0.16, fine)
+    return torch.lerp(f["base"], f["second"], 0.8 * thin)
 
 
 def _checks(f, s, t, fine, x, y):
@@ -126,8 +127,9 @@ def _checks(f, s, t, fine, x, y):
 def _plaid(f, s, t, fine, x, y):
     p = 1.3 * f["period"]
     broad = (_wave(s, p, 0.4, fine) + _wave(t, p, 0.4, fine)) * 0.45
-    thin = torch.maximum(_wave(s + p / 2, p, 0.08, fine), _wave(t + p / 2, p, 0.08, fine))
-    return torch.lerp(torch.lerp(f["base"], f["second"], broad), f["third"], 0.8 * thin)
+    thin = (_wave(v + p / 2, p, 0.08, fine) for v in (s, t))
+    colour = torch.lerp(f["base"], f["second"], broad)
+    return torch.lerp(colour, f["third"], 0.8 * torch.maximum(*thin))
 
 
 def _dots(f, s, t, fine, x, y):
@@ -172,7 +174,8 @@ def _flowers(f, s, t, fine, x, y):
     bloom = torch.where(_hash(i, j, n + 3) < 0.55, f["second"], f["third"])
     there = (_hash(i, j, n + 5) < 0.85).float()
     leaf = torch.hypot(dx - 0.3 * p, dy - 0.3 * p) - 0.12 * p
-    colour = torch.lerp(f["base"], 0.5 * f["third"] + 0.08, there * (0.5 - leaf / fine).clamp(0, 1))
+    leaf = there * (0.5 - leaf / fine).clamp(0, 1)
+    colour = torch.lerp(f["base"], 0.5 * f["third"] + 0.08, leaf)
     colour = torch.lerp(colour, bloom, there * petals)
     return torch.lerp(colour, 0.4 * bloom + 0.5, there * heart)
 

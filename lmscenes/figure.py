@@ -175,15 +175,21 @@ class Body(NamedTuple):
         def move(limb: Limb) -> Limb:
             return limb._replace(centre=limb.centre - origin)
 
-        return Body(move(self.trunk), tuple(map(move, self.arms)),
-                    tuple(map(move, self.legs)), self.turns, self.origin - origin)
+        return Body(
+            move(self.trunk),
+            tuple(map(move, self.arms)),
+            tuple(map(move, self.legs)),
+            self.turns,
+            self.origin - origin,
+        )
 
     def forearms_before(self, which: Tensor, by: float = 4.0) -> "Body":
         """Forearms ``which`` (B, 2) are nearer to the camera, clear of the trunk."""
         arms = []
         for side, arm in enumerate(self.arms):
             near = ((arm.at - 8) / 16).clamp(0, 1) * which[:, side, None] * by
-            arms.append(arm._replace(centre=arm.centre - F.pad(near[..., None], (2, 0))))
+            centre = arm.centre - F.pad(near[..., None], (2, 0))
+            arms.append(arm._replace(centre=centre))
         return self._replace(arms=tuple(arms))
 
 
@@ -245,7 +251,7 @@ def _trunk(turns, origin, growth, build, legs) -> Limb:
         torch.cat([side, pelvis[..., 0].expand(-1, count, 3)], 1),
         torch.cat([back, pelvis[..., 2].expand(-1, count, 3)], 1),
         torch.cat([wide, x.abs() / 2 + radius], 1),
-        torch.cat([deep, z.abs() / 2 + radius], 1),
+        torch.cat([deep, 1.17 * (z.abs() / 2 + radius)], 1),  # legs are not an ellipse
     )
 
 
@@ -352,7 +358,8 @@ def poses(u: Tensor, strength: float = 1.0) -> tuple[Batch, Tensor, Tensor]:
 
 def at_rest(spread: Tensor) -> Batch:
     """The pose (B) of a garment laid flat: arms lifted by ``spread`` (B,)."""
-    zero, two = torch.zeros_like(spread), torch.zeros_like(spread)[:, None].expand(-1, 2)
+    zero = torch.zeros_like(spread)
+    two = zero[:, None].expand(-1, 2)
     p = dict.fromkeys("bend twist roll look nod".split(), zero)
     p |= dict.fromkeys("swing elbow up hip knee pitch".split(), two)
-    return p | {"lift": spread[:, None].expand(-1, 2), "spread": two + 0.06}
+    return p | {"lift": spread[:, None].expand(-1, 2), "spread": two + 0.15}

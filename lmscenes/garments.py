@@ -44,7 +44,7 @@ FLAT, GHOST, MANNEQUIN, MODEL = range(4)  # how shops show garments
 SIZES = (0.21, 1.36)  # of a garment's longer side, in images: a factor of 6.5
 ROLL, ROLL_SHOP = math.radians(35), math.radians(8)
 # Pose energies that part normal, medium and large poses, thirds of the default set.
-ENERGY = 0.25, 0.9
+ENERGY = 0.2, 1.2
 ZOOM = 0.04, 0.25  # share of the garment outside the frame: medium, large zoom-in
 
 
@@ -77,9 +77,9 @@ class Garments:
         if not self.categories or not set(self.categories) <= set(CATEGORIES):
             known = ", ".join(CATEGORIES)
             raise ValueError(f"categories must be some of {known}, got {categories!r}")
-        knobs = dict(users=users, scale=scale, shift=shift, rotation=rotation, pose=pose,
-                     deformation=deformation, clutter=clutter, distractors=distractors,
-                     occluders=occluders)  # fmt: skip
+        knobs = dict(users=users, scale=scale, shift=shift, rotation=rotation)
+        knobs |= dict(pose=pose, deformation=deformation, clutter=clutter)
+        knobs |= dict(distractors=distractors, occluders=occluders)
         for name, value in knobs.items():
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {value}")
@@ -91,7 +91,8 @@ class Garments:
 
     def batch(self, indices, device=None) -> Batch:
         index = as_indices(indices, device)
-        parts = [_Tile(self, few).batch() for few in index.split(TILE)]
+        tile = TILE if index.device.type == "cpu" else 16 * TILE
+        parts = [_Tile(self, few).batch() for few in index.split(tile)]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def parameters(self, indices, device=None) -> Batch:
@@ -119,11 +120,12 @@ class Garments:
             "index": index, "category": category, "modality": user.long(), "show": show,
             "share": share, "shift": (2 * u[:, 3:5] - 1) * reach[:, None],
             "roll": (u[:, 5] + u[:, 7] - 1) * either(self.rotation * ROLL, ROLL_SHOP),
-            "build": build, "view": (u[:, 8] + u[:, 9] - 1) * either(0.8, 0.25) * self.pose,
-            "tilt": between(u[:, 10], -0.03, 0.14), "spread": between(u[:, 11], 0.3, 0.75),
+            "view": (u[:, 8] + u[:, 9] - 1) * either(0.8, 0.25) * self.pose,
+            "build": build, "tilt": between(u[:, 10], -0.03, 0.14),
+            "spread": between(u[:, 11], 0.3, 0.75),
             "growth": between(u[:, 12:18], 0.93, 1.05), "blur": u[:, 18],
             "floor": u[:, 19:21], "warp": uniform(index, 24, self.seed, stream=88),
-            "front": uniform(index, 32, self.seed, stream=89), "noise": u[:, 21],
+            "front": uniform(index, 40, self.seed, stream=89), "noise": u[:, 21],
         }  # fmt: skip
 
 
@@ -255,14 +257,17 @@ class _Tile:
             place = Place(self.index[at], size, scene.seed, q["roll"][at])
             wild = place.wild(floor[at], scene.clutter)
             soft = F.avg_pool2d(wild, 3, 1, 1, count_include_pad=False)
-            image[at] = wild.lerp(soft, (1.4 * q["blur"][at]).clamp(max=1)[:, None, None, None])
+            blur = (1.4 * q["blur"][at]).clamp(max=1)
+            image[at] = wild.lerp(soft, blur[:, None, None, None])
         cover = canvas[:, 3:]
-        image = canvas[:, :3] + (1 - cover) * image * thrown(cover, self.scale, self.look)
+        image = image * thrown(cover, self.scale, self.look)
+        image = canvas[:, :3] + (1 - cover) * image
         image = image.lerp(front, hidden)
         image = image * self.look["power"][..., None, None]
         noise = uniform(self.index, 3 * size * size, scene.seed, stream=92)
         noise = noise.view(-1, 3, size, size) - 0.5
-        noise = noise * (0.06 * q["noise"] * self.user)[:, None, None, None]
+        strong = 0.06 * scene.clutter * q["noise"] * self.user
+        noise = noise * strong[:, None, None, None]
         return (image + noise).clamp(0, 1)
 
     def _codes(self, marks, sheet, there, shown, hidden) -> Tensor:
@@ -285,10 +290,10 @@ class _Tile:
     def _variation(self, table: Batch, mine: Tensor) -> Tensor:
         """FLD's variation, 0 to 4: the pose, or how far the frame cuts the garment."""
         inside = (table["points"][:, :2].abs() < 1).all(1).float().mean((1, 2))
-        ones = torch.ones_like(inside)[mine]
-        zero = ones.new_zeros(self.n)
-        image = table["image"][mine]
-        out = 1 - zero.index_add(0, image, inside[mine]) / zero.index_add(0, image, ones)
+        image, inside = table["image"][mine], inside[mine]
+        zero = inside.new_zeros(self.n)
+        total = zero.index_add(0, image, torch.ones_like(inside))
+        out = 1 - zero.index_add(0, image, inside) / total
         pose = (self.energy[:, None] > zero.new_tensor(ENERGY)).sum(1)
         zoom = 2 + (out[:, None] > zero.new_tensor(ZOOM)).sum(1)
         return torch.where(zoom > 2, zoom, pose)

@@ -14,25 +14,30 @@ from lmscenes.figure import Body, rows
 from lmscenes.sheets import H, W
 from lmscenes.wardrobe import COLLAR, WAIST, Patch, Tailor
 
-CATEGORIES = ("T-shirt", "tank top", "long sleeve", "coat", "dress", "skirt", "trousers")
+CATEGORIES = (
+    "T-shirt", "tank top", "long sleeve", "coat", "dress", "skirt", "trousers",
+)  # fmt: skip
 TOPS = 5  # the first categories, that cover the chest
 TEE, TANK, LONG, COAT, DRESS, SKIRT, TROUSERS = range(len(CATEGORIES))
 # Ranges of a cut, lowest and highest: hem below the waist; ease, how loosely it hangs,
 # flare a unit and where it starts; half width and depth of the neckline; half width of
-# the shoulders; where armholes end; end of the sleeves, their ease and extra at the end.
-CUTS = """
+# the shoulders; where armholes end; end of the sleeves, their ease, extra at the end.
+CUTS = (
+    """
 4 12    .5 1.7   0 1     0 .03   -4 4    4.2 6.4  2.2 6    10.4 11.2  -14 -13
 3 11    .3 .9    0 .7    0 .06   -6 4    4.8 6.6  4.5 9    7.4 9     -15.5 -12.5
 4 12    .5 2.0   .2 1    0 .02   -4 4    4 5.6    1.2 4    10.4 11.2  -14 -13
 9 33    1.6 2.6  .3 1    0 .07   -4 4    4.1 5    3 4      10.8 11.4  -14 -13
 22 45   .3 .9    0 .25   .04 .3  -3 5    4.6 7.4  3 8.5    7.6 9.4   -15.5 -13
-""", """
+""",
+    """
 6 14    .6 1.8   .1 1.6
 6 14    .6 1.8   .1 1.6
 22 31.5 .5 1.5   -.3 .9
 28.5 31.5 1 1.9  -.2 .8
 6 31    .4 1.3   0 1.2
-"""
+""",
+)
 NAMES = ("hem", "ease", "loose", "flare", "from", "collar x", "dip", "shoulder x",
          "arm dip", "sleeve", "sleeve ease", "cuff")  # fmt: skip
 
@@ -59,6 +64,7 @@ def top(u: Tensor, cut: Tensor) -> Batch:
     s["shoulder x"] = torch.where(s["bare"], s["shoulder x"],
                                   s["shoulder x"].clamp(min=10.6))  # fmt: skip
     s["collar x"] = torch.minimum(s["collar x"], s["shoulder x"] - 1.3)
+    s["fitted"] = dress  # has a waistline
     s["waist"] = torch.where(dress, between(u[:, k + 3], -4, 2), -1.0)
     s["wave"] = between(u[:, k + 4], 0.3, 1.1) * (0.5 + s["loose"] / 2)
     s["pleats"] = between(u[:, k + 5], 1.6, 5)

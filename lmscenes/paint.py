@@ -15,6 +15,7 @@ from lmlib.samples import Batch
 from lmscenes import head
 from lmscenes.bare import FACE
 from lmscenes.fabric import FABRICS, Rows, noise, printed
+from lmscenes.surface import unit
 from lmscenes.wardrobe import KIND, ramp
 
 CLOTH = ("torso", "inside", "sleeve", "coat", "skirt", "trousers", "bag", "strap")
@@ -255,8 +256,9 @@ class Painter:
         ambient = 0.52 - 0.14 * n[1] - 0.10 * n[2]
         light = ambient + 0.62 * ((facing + 0.3) / 1.3).clamp(min=0)
         light = 1 + strength * (light - 1)
-        half = F.normalize(lamp - lamp.new_tensor([[0.0], [0.0], [1.0]]), dim=0)
-        shine = (n * half).sum(0).clamp(min=0).square().square().square().square()
+        x, y, z = lamp
+        shine = (n * unit(x, y, z - 1)).sum(0).clamp(min=0)
+        shine = shine.square().square().square().square()
         colour = self.colour * light
         # Light that went through skin is red.
         at = self.where("skin", "face", "hand")

@@ -1,4 +1,4 @@
-"""Things in the way: bags that people carry, pieces of cloth, things before the lens."""
+"""Things in the way: bags that people carry, pieces of cloth, cards and leaves."""
 
 import math
 
@@ -48,7 +48,8 @@ def carried(people: Body, u: Tensor, often: Tensor) -> list[Patch]:
         hand = (wrist + 6.5 * along)[which][rows, right]
         s = side[which][:, None, None]
         hang = hand + hand.new_tensor([0, 9.5, -2.5])
-        size = u[which, 4:8] * u.new_tensor([0.7, 0.6, 1, 1]) + u.new_tensor([0.3, 0.4, 0, 0])
+        size = u[which, 4:8]
+        size[:, :2] = 0.35 + 0.65 * size[:, :2]
         out.append(_patch("bag", which, _box(hang, size, s), r, c))
         # Two handles in one: a loop from the bag's edges to the hand.
         angle = math.pi * r
@@ -126,32 +127,70 @@ def pieces_around(table: Batch, mine: Tensor, u: Tensor, often: Tensor,
 
 def before_the_lens(u: Tensor, often: Tensor, low: Tensor, high: Tensor, size: int
                     ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Colour (B, 3, S, S) and cover (B, 1, S, S) of two things out of focus that hide a
-    part of the box from ``low`` to ``high`` (B, 2). ``u`` (B, 32) uniform numbers."""
-    grid_ = pixel_grid(size, size, u.device)
+    """Colour (B, 3, S, S) and cover (B, 1, S, S) of things near the camera that hide a
+    part of the box from ``low`` to ``high`` (B, 2): a card, and leaves.
+
+    ``u`` (B, 40) uniform numbers, ``often`` (B,) how often each is there.
+    """
     cover = u.new_zeros(len(u), 1, size, size)
     colour = u.new_zeros(len(u), 3, size, size)
-    for k in range(2):
-        v = u[:, 10 + 11 * k : 21 + 11 * k]
-        extent = (high - low).amax(1)
-        # Its middle lies near the edge of the box, not in the middle.
-        way = math.tau * v[:, 1]
-        way = torch.stack([way.cos(), way.sin()], 1)
-        middle = (low + high) / 2 + way * (high - low) / 2 * between(v[:, 2:3], 0.55, 1.0)
-        half = extent[:, None] * between(v[:, 3:5], 0.07, 0.2)
-        turn = rotation(math.tau * v[:, 5])
-        d = (grid_ - middle[:, None, None]) @ turn[:, None]
-        box = (d.abs() - half[:, None, None]).amax(-1)
-        oval = (torch.hypot(*(d / half[:, None, None]).unbind(-1)) - 1) * half.amin(
-            1)[:, None, None]  # fmt: skip
-        far = torch.where((v[:, 6] < 0.5)[:, None, None], box, oval)
-        there = (0.5 - far * (size / 2) / between(v[:, 7], 1, 2.5)[:, None, None])
-        there = there.clamp(0, 1) * (v[:, 0] < often)[:, None, None]
-        paint = between(v[:, 8:9], 0.08, 0.9) * (1 + 0.5 * (u[:, 29:32] - 0.5))
-        light = 1 + 0.18 * (d[..., 0] / half[:, :1, None]).clamp(-1, 1)
-        stripe = 1 - 0.25 * (v[:, 9] < 0.4)[:, None, None] * (
-            torch.sin(d[..., 1] * 9 / half[:, 1:, None]) > 0)  # fmt: skip
-        paint = paint[..., None, None] * (light * stripe)[:, None]
-        colour = colour.lerp(paint, there[:, None])
-        cover = torch.maximum(cover, there[:, None])
+    for draw, v in ((_card, u[:, 10:25]), (_leaves, u[:, 25:40])):
+        at = (v[:, 0] < often).nonzero()[:, 0]
+        if len(at):
+            # Its middle lies near the edge of the box.
+            way = math.tau * v[at, 1]
+            way = torch.stack([way.cos(), way.sin()], 1)
+            way = way * between(v[at, 2:3], 0.6, 1.05)
+            span = (high - low)[at]
+            middle = (low + high)[at] / 2 + way * span / 2
+            grid_ = pixel_grid(size, size, u.device) - middle[:, None, None]
+            paint, there = draw(v[at], grid_, span.amax(1), size)
+            colour[at] = colour[at].lerp(paint, there)
+            cover[at] = torch.maximum(cover[at], there)
     return colour.clamp(0, 1), cover
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x[:, None, None]
+
+
+def _card(v: Tensor, xy: Tensor, span: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """A telephone, or a card with some lines of text."""
+    x, y = (xy @ rotation(0.7 * (v[:, 3] - 0.5))[:, None]).unbind(-1)
+    high = span * between(v[:, 4], 0.1, 0.22)
+    wide = high * between(v[:, 5], 0.5, 0.9)
+    corner = 0.2 * wide
+    a = (x.abs() - _wide(wide - corner)).clamp(min=0)
+    b = (y.abs() - _wide(high - corner)).clamp(min=0)
+    far = (torch.hypot(a, b) - _wide(corner)) * (size / 2)
+    tall = y / _wide(high)
+    lines = ((tall * 3.5 + 0.5).frac().abs() < 0.45) & (tall.abs() < 0.75)
+    lines = lines & (x.abs() < _wide(wide * between(v[:, 6], 0.4, 0.75)))
+    lens = torch.hypot(x / _wide(wide) + 0.5, tall * 1.5 + 1.1) < 0.25
+    dark = v[:, 7] < 0.5
+    ink = torch.where(_wide(dark), 0.25 * lens, -0.5 * lines)
+    base = torch.where(dark, between(v[:, 8], 0.04, 0.2), between(v[:, 8], 0.75, 0.97))
+    base = base[:, None] * (1 + 0.5 * (v[:, 9:12] - 0.5) * ~dark[:, None])
+    rim = 0.15 * ((far + 2).abs() < 1)
+    light = _wide(base.new_ones(len(v))) + 0.1 * x / _wide(wide) + ink + rim
+    return base[..., None, None] * light[:, None], (0.5 - far).clamp(0, 1)[:, None]
+
+
+def _leaves(v: Tensor, xy: Tensor, span: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Four leaves from one stem, a little out of focus."""
+    cover, shade = xy.new_zeros(xy.shape[:3]), xy.new_zeros(xy.shape[:3])
+    soft = (size / 2) / between(v[:, 3], 1, 3)
+    for k in range(4):
+        angle = math.tau * v[:, 4] + (0, 1.3, -1.1, 2.5)[k] + 1.2 * (v[:, 5 + k] - 0.5)
+        long = span * between(v[:, 5 + k], 0.09, 0.17)
+        x, y = (xy @ rotation(angle)[:, None]).unbind(-1)
+        along = x / _wide(long) - 1
+        wide = 0.55 * _wide(long) * (1 - along**2).clamp(min=0) * (1 - 0.4 * along)
+        far = torch.maximum(y.abs() - wide, (along.abs() - 1) * _wide(long))
+        there = (0.5 - far * _wide(soft)).clamp(0, 1)
+        vein = 0.25 * torch.exp(-((y / _wide(0.04 * long)) ** 2))
+        leaf = 0.8 + 0.14 * k + 0.2 * along + vein
+        shade, cover = shade.lerp(leaf, there), torch.maximum(cover, there)
+    green = xy.new_tensor([0.25, 0.45, 0.2]) * between(v[:, 10:11], 0.5, 1.3)
+    green = green * (1 + 0.4 * (v[:, 11:14] - 0.5))
+    return green[..., None, None] * shade[:, None], cover[:, None]

@@ -45,7 +45,7 @@ def looks(index: Tensor, seed: int, build: Tensor) -> Batch:
     long = woman & (u[:, 4] < 0.75)
     ears = torch.where(woman, 3.0, some(7, -0.5, 0.5))
     shoes = palette(SHOES, u.device)
-    lamp = torch.stack([some(20, -0.9, 0.9), some(21, -1, -0.3), some(22, -1.1, -0.5)], 1)
+    lamp = some(20, -0.9, 0.9), some(21, -1, -0.3), some(22, -1.1, -0.5)
     warm = (u[:, 23:24] - 0.5) * new([0.12, 0.0, -0.14])
     identity = uniform(index, 66, seed, stream=83).view(-1, 22, 3).sum(2)
     return {
@@ -62,8 +62,10 @@ def looks(index: Tensor, seed: int, build: Tensor) -> Batch:
         "face": 0.9 * (identity - 1.5),
         "dummy": some(24, 0.45, 0.78)[:, None] * new([1, 0.98, 0.95]),
         "shoes": shoes[(u[:, 25] * len(shoes)).long()], "sneakers": u[:, 26] < 0.5,
-        "lamp": F.normalize(lamp, dim=1), "contrast": some(27, 0.7, 1.0),
-        "rumple": some(28, 0.3, 1.2), "power": between(u[:, 29:30], 0.88, 1.1) * (1 + warm),
+        "lamp": F.normalize(torch.stack(lamp, 1), dim=1),
+        "contrast": some(27, 0.7, 1.0),
+        "rumple": some(28, 0.3, 1.2),
+        "power": between(u[:, 29:30], 0.88, 1.1) * (1 + warm),
     }  # fmt: skip
 
 

@@ -65,13 +65,13 @@ def at_station(limb: Limb, values: Tensor, w: Tensor) -> Tensor:
 
 
 def on_crest(limb: Limb, wide: Tensor, x: Tensor) -> Tensor:
-    """Station (M,) of the shoulder's crest where the trunk's half width is ``x``."""
+    """Stations (M, n) of the shoulder's crest where the trunk is ``x`` (M, n) wide."""
     w = torch.linspace(-27.5, -22.4, 64, device=x.device).expand(len(x), -1)
     a = at_station(limb, wide, w).cummax(1).values
-    i = (a < x[:, None]).sum(1, keepdim=True).clamp(1, 63)
+    i = torch.searchsorted(a, x.contiguous()).clamp(1, 63)
     low, high = a.gather(1, i - 1), a.gather(1, i)
-    t = ((x[:, None] - low) / (high - low).clamp(min=1e-4)).clamp(0, 1)
-    return w.gather(1, i - 1).lerp(w.gather(1, i), t)[:, 0]
+    t = ((x - low) / (high - low).clamp(min=1e-4)).clamp(0, 1)
+    return w.gather(1, i - 1).lerp(w.gather(1, i), t)
 
 
 # ---- radii --------------------------------------------------------------------------
@@ -106,10 +106,11 @@ def cloth_limb(limb: Limb, ease: Tensor, more: Tensor, end: Tensor, flat: Tensor
     at = limb.at
     reach = (at / end[:, None]).clamp(0, 1)
     ease = ease[:, None]
-    wide = torch.where(at < 0, limb.wide * (1 + ease / 5), limb.wide + ease * ramp(at, -2, 3))
+    cap = limb.wide * (1 + ease / 5)  # of the shoulder
+    wide = torch.where(at < 0, cap, limb.wide + ease * ramp(at, -2, 3))
     wide = wide + more[:, None] * reach
-    k = flat[:, None] * ramp(at, -1.0, 4.0)
-    return wide.lerp((math.pi / 2) * wide, k), wide.lerp(0.08 * wide, flat[:, None])
+    k = flat[:, None] * ramp(at, -1.0, 4.0)  # a little less than a flattened ring
+    return wide.lerp(1.4 * wide, k), wide.lerp(0.08 * wide, flat[:, None])
 
 
 # ---- folds --------------------------------------------------------------------------
@@ -184,36 +185,38 @@ def torso_chart(s: Batch, limb: Limb, wide: Tensor) -> tuple[Tensor, Tensor]:
     Drawn as a pattern on paper, x and w: between its four edges (a Coons patch).
     """
     r, c = grid(wide)
-    neck, shoulder = (on_crest(limb, wide, s[x]) for x in ("collar x", "shoulder x"))
     inner = c[0, 0, COLLAR : W - COLLAR] / -c[0, 0, COLLAR]
     x, dip = neckline(s, inner)
-    t = torch.linspace(0, 1, COLLAR + 1, device=r.device)[:COLLAR]
-    crest = shoulder[:, None].lerp(neck[:, None], t)  # (M, 4)
+    # The shoulder's seam, from its outer end to the neck.
+    t = torch.linspace(0, 1, COLLAR + 1, device=r.device)
+    ridge = torch.lerp(s["shoulder x"][:, None], s["collar x"][:, None], t)
+    crest = on_crest(limb, wide, ridge)
     ridge = at_station(limb, wide, crest)
-    top_w = torch.cat([crest, neck[:, None] + dip, crest.flip(1)], 1)[:, None]
+    shoulder, neck = crest[:, 0], crest[:, -1:]
+    crest, ridge = crest[:, :-1], ridge[:, :-1]
+    top_w = torch.cat([crest, neck + dip, crest.flip(1)], 1)[:, None]
     top_x = torch.cat([-ridge, x, ridge.flip(1)], 1)[:, None]
-    share = (s["waist"] - shoulder) / (s["hem"] - shoulder)
-    share, k = _wide(share.clamp(0.3, 0.95)), WAIST / (H - 1)
-    down = torch.where(r < k, (r / k) ** 1.4 * share, share + (r - k) * ((1 - share) / (1 - k)))
+    k = WAIST / (H - 1)
+    share = ((s["waist"] - shoulder) / (s["hem"] - shoulder)).clamp(0.25, 0.8)
+    share = _wide(torch.where(s["fitted"], share, k**1.2))
+    below = share + (r - k) * ((1 - share) / (1 - k))
+    down = torch.where(r < k, (r / k) ** 1.2 * share, below)
     w = top_w + down * (_wide(s["hem"]) - top_w)
     a = at_station(limb, wide, w)
     low = at_station(limb, wide, s["hem"][:, None])[:, None] * (c * math.pi / 2).sin()
     x = top_x.lerp(low, ramp(down, -0.2, 1.0))
     edge = side_edge(s, a, w)
-    miss = (edge - x.abs())[..., [0, -1]].amax(2, keepdim=True)  # at the sides
-    x = x + (edge[..., :1] - x[..., -1:]) * c.sign() * ramp(c.abs(), 0.55, 1.0) + 0 * miss
+    miss = edge[..., -1:] - x[..., -1:]  # at the sides
+    x = x + miss * c.sign() * ramp(c.abs(), 0.55, 1.0)
     x = torch.minimum(x.abs(), edge) * x.sign()
-    u = to_column(x, a)
-    if not s["bare"].any():
-        return w, torch.cat([0 * u[..., :1] - 1, u[..., 1:-1], 0 * u[..., :1] + 1], 2)
-    return w, u
+    return w, to_column(x, a)
 
 
 def coat_chart(s: Batch, limb: Limb, wide: Tensor, side: int) -> tuple[Tensor, Tensor]:
     """One front of a coat; columns run from the side's seam to the front edge."""
     r, c = grid(wide)
     c = (c + 1) / 2
-    neck, shoulder = (_wide(on_crest(limb, wide, s[x]))
+    neck, shoulder = (_wide(on_crest(limb, wide, s[x][:, None])[:, 0])
                       for x in ("collar x", "shoulder x"))  # fmt: skip
     r = r**1.5
     top, hem, low = shoulder.lerp(neck, c), _wide(s["hem"]), _wide(s["closing"])
@@ -282,7 +285,8 @@ class Tailor:
             edge = xy[:, :, :8, column]
             line.append(torch.where(s["bare"][:, None, None], edge, line[0][..., :8]))
         q = torch.cdist(xy.flatten(2).mT, torch.cat(line, 2).mT).amin(2).view(w.shape)
-        front = self.add(kind, (worn, laid), w, u, s["hem"][:, None, None] - w, q, swell,
+        p = s["hem"][:, None, None] - w
+        front = self.add(kind, (worn, laid), w, u, p, q, swell,
                          nearer=-0.8 if below else 0.0)  # fmt: skip
         self._collar(worn, flat, room, laid)
         return front
@@ -291,13 +295,13 @@ class Tailor:
         """What is seen of the back inside the collar."""
         s = self.s
         r, c = grid(room)
-        neck = on_crest(flat, room, s["collar x"])[:, None, None]
+        neck = on_crest(flat, room, s["collar x"][:, None])[..., None]
         deep = 0.9 + 0.25 * s["dip"][:, None, None]
         dip = 0.7 * torch.cos(c * (math.pi / 2))
         w = neck + dip + r * deep * torch.cos(c * 1.4)
         u = (s["collar x"][:, None, None] * c / at_station(flat, room, w)).clamp(-1, 1)
-        self.add("inside", (worn, laid), w, u.asin() * (2 / math.pi), 9 + 0 * w, r * deep,
-                 inside=True)  # fmt: skip
+        u = u.asin() * (2 / math.pi)
+        self.add("inside", (worn, laid), w, u, 9 + 0 * w, r * deep, inside=True)
 
     def coat(self) -> list[Patch]:
         """Two fronts; the one that lies above is the viewer's right."""
@@ -327,7 +331,7 @@ class Tailor:
                                           k),
             )  # fmt: skip
             end = s["sleeve"][:, None, None]
-            w = -2.6 + r * (end + 2.6) + 0 * c
+            w = -2.6 + r**1.25 * (end + 2.6) + 0 * c
             u = across(c).expand_as(w)
             swell = limb_folds(s, w, u, 16.5, side)
             both.append(self.add("sleeve", (worn, laid), w, u, end - w,
