@@ -48,7 +48,7 @@ def write_fld(folder: Path | str, scene: Garments,
         for name, image in zip(names, batch["image"], strict=True):
             _save(folder / name, image)
         pixels = to_pixels(batch["landmarks"], (scene.size, scene.size)).tolist()
-        edges = ((batch["box"] + 1) * (scene.size / 2)).tolist()
+        edges = ((batch["box"].clamp(-1, 1) + 1) * (scene.size / 2)).tolist()
         codes = batch["code"].tolist()
         kinds, variations = batch["clothes"].tolist(), batch["variation"].tolist()
         for k, (split, _) in enumerate(few):

@@ -11,13 +11,14 @@ garment: of the shoulder's seam), hem and waistline end at the side's outline.
 
 Shops show a garment laid flat, on nobody, on a mannequin or on a model, before plain
 paper; users wear it, in a room or a street. Knobs, 0 to 1, each of users' pictures
-unless said otherwise: ``scale``, how far sizes differ, at 1 by a factor of 6.5, partly
-out of the frame; ``shift`` from the centre; ``rotation``, up to 35 degrees; ``pose``,
+unless said otherwise: ``scale``, how far sizes differ, at 1 by a factor of 7, partly
+out of the frame; ``shift`` from the centre; ``rotation``, up to 30 degrees; ``pose``,
 how arms and trunk differ from standing still, of shops a third of it; ``deformation``:
-folds, and a smooth warp of the picture, of shops too; ``clutter``, how strongly rooms
-and streets show; ``distractors``, how often pieces cut from the same garment (a sleeve,
-a collar, a hem, in the same cloth) lie around, up to three; ``occluders``, how often
-something hides a part: a bag, locks, a forearm, something out of focus before it.
+folds, and a smooth warp of the picture, of shops too; ``clutter``, how strongly rooms,
+streets and the camera's noise show; ``distractors``, how often pieces cut from the
+same garment (a sleeve, a collar, a hem, in the same cloth) lie around, up to three;
+``occluders``, how often something hides a part: a bag, locks, a card or leaves before
+the lens (what a person's own arms and other clothes hide, belongs to the pose).
 ``users`` is the share of users' pictures.
 """
 
@@ -41,21 +42,21 @@ TILE = 8  # images drawn at once: their samples stay in a CPU's cache
 VISIBLE, OCCLUDED, CUT_OFF, ABSENT = range(4)  # FLD's codes, and 3: no such landmark
 UPPER, LOWER, FULL = range(3)
 FLAT, GHOST, MANNEQUIN, MODEL = range(4)  # how shops show garments
-SIZES = (0.21, 1.36)  # of a garment's longer side, in images: a factor of 6.5
-ROLL, ROLL_SHOP = math.radians(35), math.radians(8)
+SIZES = (0.2, 1.4)  # of a garment's longer side, in images: a factor of 7
+ROLL, ROLL_SHOP = math.radians(30), math.radians(8)
 # Pose energies that part normal, medium and large poses, thirds of the default set.
-ENERGY = 0.2, 1.2
-ZOOM = 0.04, 0.25  # share of the garment outside the frame: medium, large zoom-in
+ENERGY = 0.17, 0.85
+ZOOM = 0.04, 0.18  # share of the garment outside the frame: medium, large zoom-in
 
 
 class Garments:
     """Batch adds ``code`` (B, 8), FLD's visibility of each landmark (0 visible, 1
-    occluded, 2 cut off, 3 no such landmark: NaN), ``clothes`` (B,) 0 upper, 1 lower, 2
+    occluded, 2 cut off, 3 no such landmark: NaN); ``clothes`` (B,) 0 upper, 1 lower, 2
     full body; ``category`` (B,) in ``category_names``; ``variation`` (B,) 0 to 2
     normal, medium, large pose, 3 and 4 medium and large zoom-in; ``modality`` (B,) 0
-    shop, 1 user; ``box`` (B, 4) left, top, right, bottom of the garment within the
-    frame; ``mask`` (B, 1, H, W) where it is seen; ``share`` (B,) its longer side in
-    images; ``energy`` (B,) how far the pose is from standing still.
+    shop, 1 user; ``box`` (B, 4) left, top, right, bottom of the whole garment, also
+    beyond the frame; ``mask`` (B, 1, H, W), where it is seen; ``share`` (B,), its
+    longer side in images; ``energy`` (B,), how far the pose is from standing still.
 
     ``visible`` is code 0. Points that are occluded or cut off stay exact.
     """
@@ -65,7 +66,7 @@ class Garments:
 
     def __init__(
         self, size: int = 128, seed: int = 0, *,
-        categories: tuple[str, ...] | str | None = None, users: float = 0.7,
+        categories: tuple[str, ...] | str | None = None, users: float = 0.6,
         scale: float = 1.0, shift: float = 1.0, rotation: float = 1.0,
         pose: float = 1.0, deformation: float = 1.0, clutter: float = 1.0,
         distractors: float = 1.0, occluders: float = 1.0,
@@ -110,9 +111,10 @@ class Garments:
 
         low, high = (math.log(size) for size in SIZES)
         middle = math.log(0.7)
-        share = (middle + self.scale * (between(u[:, 2], low, high) - middle)).exp()
+        size = between(0.85 * u[:, 2] + 0.15 * u[:, 22], low, high)
+        share = (middle + self.scale * (size - middle)).exp()
         share = either(share, between(u[:, 2], 0.6, 0.88))
-        reach = either(self.shift * torch.where(share < 0.7, 0.5, 0.28), 0.09)
+        reach = either(self.shift * torch.where(share < 0.7, 0.45, 0.28), 0.09)
         female = (category == DRESS) | (category == SKIRT)
         build = torch.where(category == TEE, u[:, 6], u[:, 6].sqrt())
         build = torch.where(female, 1.0, (1.6 * build - 0.3).clamp(0, 1))
@@ -177,7 +179,7 @@ class _Tile:
             bare.legs(legs)
             bare.head()
             out.add(bare.patches, nobody)
-        often = 0.4 * self.scene.occluders * self.user
+        often = 0.35 * self.scene.occluders * self.user
         out.add(carried(self.people, self.q["front"], often), nobody)
         return out
 
@@ -215,14 +217,14 @@ class _Tile:
         low, high = bounds(table["points"][mine], table["image"][mine], self.n)
 
         u = uniform(self.index, 30, scene.seed, stream=91).view(-1, 3, 10)
-        often = 0.85 * scene.distractors * self.user
+        often = 0.7 * scene.distractors * self.user
         extra = pieces_around(table, mine, u, often, self.scale, scene.deformation)
         if extra:
             more = joined(extra)
             table = {k: torch.cat([v, more[k]]) for k, v in table.items()}
         mine = F.pad(mine, (0, len(table["image"]) - len(mine)))
         shot = shoot(table, self.scale, size, scene.fine, self.outfit.fabric, self.look)
-        often = 0.45 * scene.occluders * self.user
+        often = 0.3 * scene.occluders * self.user
         front, hidden = before_the_lens(q["front"], often, low, high, size)
 
         picture = self._picture(shot.canvas, front, hidden)
@@ -231,13 +233,12 @@ class _Tile:
         code = self._codes(marks, sheet, there, shot.sheet, hidden)
         clothes = torch.where(q["category"] < DRESS, UPPER, LOWER)
         clothes = torch.where(q["category"] == DRESS, FULL, clothes)
-        box = torch.cat([low, high], 1).clamp(-1, 1)
         return {
             "image": picture, "landmarks": marks, "visible": code == VISIBLE,
             "index": self.index, "code": code, "clothes": clothes,
             "category": q["category"], "variation": self._variation(table, mine),
-            "modality": q["modality"], "box": box, "mask": mask, "share": q["share"],
-            "energy": self.energy,
+            "modality": q["modality"], "box": torch.cat([low, high], 1), "mask": mask,
+            "share": q["share"], "energy": self.energy,
         }  # fmt: skip
 
     def _picture(self, canvas: Tensor, front: Tensor, hidden: Tensor) -> Tensor:
