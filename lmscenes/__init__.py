@@ -8,6 +8,7 @@ from lmscenes.animals import Animals
 from lmscenes.blocks import Blocks
 from lmscenes.cars import Cars
 from lmscenes.faces import Faces
+from lmscenes.garments import Garments
 from lmscenes.hands import Hands
 from lmscenes.roboarm import Roboarm
 from lmscenes.shapes import Shapes
@@ -18,6 +19,7 @@ __all__ = [
     "Blocks",
     "Cars",
     "Faces",
+    "Garments",
     "Hands",
     "Roboarm",
     "Shapes",

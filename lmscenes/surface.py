@@ -55,20 +55,27 @@ class DepthBuffer:
         # One more pixel, the last one, takes all points outside the frame.
         self.keys = torch.full((batch, size * size + 1), EMPTY, device=device)
 
-    def splat(self, points: Tensor, first: int, keep: Tensor | None = None) -> None:
+    def splat(self, points: Tensor, first: int | Tensor, keep: Tensor | None = None,
+              image: Tensor | None = None) -> None:  # fmt: skip
         """``points`` ``(B, 3, N)``: x, y in pixels (0 = left edge), depth > 0.
 
         They get the numbers ``first``, ``first + 1``, ... ``keep`` ``(B, 1)`` or
-        ``(B, N)`` leaves points out.
+        ``(B, N)`` leaves points out. With ``image`` ``(M,)``, points are ``(M, 3, N)``:
+        each row goes into the image named, with a first number of its own, ``(M, 1)``.
         """
         x, y = points[:, 0].floor(), points[:, 1].floor()
         inside = (x >= 0) & (x < self.size) & (y >= 0) & (y < self.size)
         if keep is not None:
             inside = inside & keep
         pixel = (y * self.size + x).where(inside, self.keys.new_tensor(self.size**2))
-        number = torch.arange(first, first + points.shape[2], device=points.device)
+        number = torch.arange(points.shape[2], device=points.device) + first
         key = ((points[:, 2] / STEP).long() << ID_BITS) + number
-        self.keys.scatter_reduce_(1, pixel.long(), key, "amin")
+        if image is None:
+            self.keys.scatter_reduce_(1, pixel.long(), key, "amin")
+        else:
+            pixel = pixel.long() + image[:, None] * self.keys.shape[1]
+            flat = self.keys.view(-1)
+            flat.scatter_reduce_(0, pixel.flatten(), key.flatten(), "amin")
 
     def image(self) -> Tensor:
         """Keys ``(B, size, size)``, with the pinholes closed.

@@ -4,6 +4,7 @@ The oracles know nothing of the drawing code: point-in-polygon counting on a fin
 lattice, closed-form areas, and classes read back from the pictures themselves.
 """
 
+import functools
 import itertools
 import math
 
@@ -14,7 +15,7 @@ from matplotlib.path import Path as Outline
 from scipy import stats
 
 from lmlib.geometry import from_pixels, pixel_grid
-from lmscenes import Blocks, Shapes
+from lmscenes import Blocks, Garments, Shapes
 from lmscenes.blocks import CHAINS, chain_cells
 from lmscenes.engine import (
     Canvas,
@@ -28,6 +29,9 @@ from lmscenes.engine import (
 
 SCENES = [Shapes, Blocks]
 both = pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
+# What holds of any scene, small.
+ANY = [Shapes, Blocks, functools.partial(Garments, 32)]
+each = pytest.mark.parametrize("scene", ANY, ids=["Shapes", "Blocks", "Garments"])
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +59,14 @@ def test_an_image_is_the_same_in_any_batch(scene, batches):
         torch.testing.assert_close(picked[name], whole[name], atol=1e-5, rtol=0)
 
 
-@both
+@each
 def test_a_new_object_draws_the_same_and_another_seed_does_not(scene):
     first, again = scene(seed=3).batch(range(8)), scene(seed=3).batch(range(8))
-    assert all(torch.equal(first[name], again[name]) for name in first)
+    for name in first:
+        assert torch.equal(first[name].nan_to_num(9), again[name].nan_to_num(9)), name
     other = scene(seed=4).batch(range(8))
     moved = (other["landmarks"] - first["landmarks"]).norm(dim=-1)
-    assert (moved > 1e-3).all()
+    assert (moved > 1e-3)[first["landmarks"][..., 0].isfinite()].all()
 
 
 @both
@@ -71,7 +76,7 @@ def test_no_two_images_are_alike(scene, batches):
     assert distance.min() > 1e-3
 
 
-@both
+@each
 @pytest.mark.parametrize(
     "form", [range(2, 12, 3), [2, 5, 8, 11], torch.arange(2, 12, 3)]
 )
@@ -98,7 +103,7 @@ def test_a_gpu_draws_the_same_picture(scene, batches):
         ([3, -1], "must not be negative, got -1"),
     ],
 )
-@both
+@each
 def test_bad_indices_are_named(scene, indices, says):
     with pytest.raises(ValueError, match=says):
         scene().batch(indices)
