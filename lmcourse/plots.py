@@ -10,26 +10,46 @@ import inspect
 import io
 import math
 from base64 import b64encode
+from functools import cache
 from numbers import Real
 from pathlib import Path
 
+import matplotlib
+import matplotlib.patheffects
 import numpy as np
 from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.markers import MarkerStyle
+from matplotlib.path import Path as Outline
+from matplotlib.transforms import IdentityTransform
 from PIL import Image, ImageColor
 
-# Okabe and Ito's colours, told apart by most colour-blind readers; black is left out,
-# as scenes are black. Seven colours, ten markers: 70 landmarks before a pair repeats.
-COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#0072b2", "#f0e442")
+from lmlib.palette import COLOURS, colour
+
+# With the seven colours 70 landmarks before a pair repeats.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "p", "h")
 EXTENT = (-1, 1, 1, -1)  # left, right, bottom, top: y points down
 
-
-def colour(number: int) -> str:
-    """Colour of landmark ``number``, the same in every figure and widget."""
-    return COLOURS[number % len(COLOURS)]
+LINES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (3, 1)))
+STYLE = {
+    # Curves differ by more than their colour.
+    "axes.prop_cycle": matplotlib.cycler(color=COLOURS, linestyle=LINES),
+    # Nothing is smaller than 9 points, 12 pixels on screen.
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "legend.fontsize": 9,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "figure.titlesize": 10,
+    # A given height of titles spares a search for it at every draw.
+    "axes.titley": 1.0,
+}
+matplotlib.rcParams.update(STYLE)
 
 
 def marker(number: int) -> str:
@@ -89,7 +109,9 @@ def check_alt(alt: str) -> str:
 def show(fig: Figure | Image.Image, alt: str) -> None:
     """Display a figure (or picture) as PNG with ``alt``, a sentence on what it shows.
 
-    Stored with 256 colours, a third of the size: committed notebooks stay small.
+    Few programs that open notebooks hand the picture's own alt text on, so it is also a
+    caption below. Stored with 256 colours, a third of the size: committed notebooks
+    stay small.
     """
     about = {"alt": check_alt(alt)}
     image = pixels(fig) if isinstance(fig, Figure) else fig
@@ -97,6 +119,13 @@ def show(fig: Figure | Image.Image, alt: str) -> None:
     data = b64encode(png(few_colours(image), 9)).decode()
     bundle = {"image/png": data, "text/plain": alt}
     display(bundle, metadata={"image/png": about}, raw=True)
+    display({"text/html": caption_html(alt), "text/plain": alt}, raw=True)
+
+
+def caption_html(alt: str) -> str:
+    """``alt`` as a caption in small letters."""
+    look = "font-size:smaller;line-height:1.4;opacity:.75"
+    return f'<div style="{look}">{html.escape(alt)}</div>'
 
 
 # -- Images, maps, landmarks -----------------------------------------------------------
@@ -156,8 +185,19 @@ def _draw(ax: Axes, values: np.ndarray, title: str | None, **look):
     ax.imshow(values, extent=EXTENT, interpolation="nearest", **look)
     ax.set(xlim=(-1, 1), ylim=(1, -1), xticks=[], yticks=[])
     if title is not None:
-        ax.set_title(title, fontsize=10, y=1)  # a given y spares a search at every draw
+        ax.set_title(title)
     return ax
+
+
+def _outline(name: str) -> Outline:
+    shape = MarkerStyle(name)
+    return shape.get_path().transformed(shape.get_transform())
+
+
+@cache
+def _outlines(count: int) -> list[Outline]:
+    """Outlines of the first ``count`` markers, for a collection of points."""
+    return [_outline(marker(number)) for number in range(count)]
 
 
 def draw_points(
@@ -166,18 +206,44 @@ def draw_points(
     """Draw landmarks ``(K, 2)``: each has its own colour *and* shape, edged in white.
 
     ``names`` label them in a legend made by ``ax.legend()``, with ``labels=True`` also
-    beside each point. ``kw`` goes to ``Axes.scatter`` (``alpha=0.5``, ``zorder=4``).
+    beside each point. ``size`` is an area in square points, as in ``Axes.scatter``;
+    ``kw`` goes to the one ``PathCollection`` that all points are (``alpha=0.5``,
+    ``zorder=4``), or is ``marker``, one shape for all.
     """
+    points = as_points(points, names)
     look = {"edgecolors": "white", "linewidths": 1.2, "zorder": 5, "clip_on": False}
-    beside = {"textcoords": "offset points", "fontsize": 8, "zorder": 6}
-    beside["bbox"] = {"boxstyle": "round,pad=.15", "fc": "white", "ec": "none"}
-    for k, (x, y) in enumerate(as_points(points, names)):
-        name = str(k) if names is None else names[k]
-        own = {"c": colour(k), "marker": marker(k), "label": name}
-        ax.scatter(x, y, s=size, **(own | look | kw))
-        if labels:
-            ax.annotate(name, (x, y), (6, 6), **beside)
+    look |= {"facecolors": list(map(colour, range(len(points))))} | kw
+    shape = look.pop("marker", None)
+    outlines = _outlines(len(points)) if shape is None else [_outline(shape)]
+    place = {"offsets": points, "offset_transform": ax.transData}
+    dots = PathCollection(outlines, [size], **place, **look)
+    dots.set_transform(IdentityTransform())  # sizes are no data
+    free = ax.get_autoscalex_on() or ax.get_autoscaley_on()
+    ax.add_collection(dots, autolim=free)
+    ax.autoscale_view()
+    if names is not None:
+        edge = {"mec": look["edgecolors"], "mew": look["linewidths"]}
+        edge |= {"ls": "", "ms": size**0.5, "alpha": kw.get("alpha")}
+        for k, name in enumerate(names):
+            own = {"color": colour(k), "marker": shape or marker(k)}
+            ax.add_line(Line2D([], [], label=name, **own, **edge))
+    if labels:
+        _label_points(ax, points, names, size)
     return ax
+
+
+def _label_points(ax: Axes, points: np.ndarray, names, size: float) -> None:
+    """Names beside the points, clear of them and inside the picture."""
+    white = [matplotlib.patheffects.withStroke(linewidth=2.5, foreground="white")]
+    away = size**0.5 / 2 + 1  # a marker is as wide as the root of its size, in points
+    for k, place in enumerate(points):
+        across, up = ax.transLimits.transform(place)  # 0 to 1 within the axes
+        right, top = across > 0.7, up > 0.9
+        offset = (-away if right else away, -away if top else away)
+        sides = {"ha": "right" if right else "left", "va": "top" if top else "bottom"}
+        look = {"textcoords": "offset points", "fontsize": 9, "zorder": 6}
+        name = str(k) if names is None else names[k]
+        ax.annotate(name, place, offset, path_effects=white, **look, **sides)
 
 
 # -- Source and tables -----------------------------------------------------------------

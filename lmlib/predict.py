@@ -35,11 +35,11 @@ from lmlib.datasets.photos import (
 )
 from lmlib.files import whole
 from lmlib.landmarker import Landmarker
+from lmlib.palette import colour
 from lmlib.texts import check_writable, counted, printable, read_crop
 
 COLUMNS = ("file", "landmark", "x", "y", "width", "height")
 LARGEST_OVERLAY = 1024  # pixels, the longer side
-COLOURS = ("#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#42d4f4", "#f032e6")
 
 
 @dataclass(frozen=True)
@@ -331,7 +331,7 @@ def _draw(photo: Photo, landmarks: list, path: Path) -> None:
         # pixel 0 is half a pixel from the edge, in either image
         x, y = ((p + 0.5) * s - 0.5 for p, s in zip(place, scale, strict=True))
         box = (x - radius, y - radius, x + radius, y + radius)
-        draw.ellipse(box, fill=COLOURS[number % len(COLOURS)], outline="black")
+        draw.ellipse(box, fill=colour(number), outline="black")
     encoded = BytesIO()
     image.save(encoded, "JPEG", quality=88)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,22 +7,11 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from lmcourse import plots
 from lmlib import heatmaps
-
-
-@pytest.fixture
-def shown(monkeypatch):
-    """What `display` was given: a list of (bundle, metadata)."""
-    seen = []
-
-    def display(bundle, metadata=None, raw=False):
-        seen.append((bundle, metadata))
-
-    monkeypatch.setattr(plots, "display", display)
-    return seen
 
 
 def test_show_writes_an_opaque_png_with_alt_text(shown):
@@ -33,7 +22,16 @@ def test_show_writes_an_opaque_png_with_alt_text(shown):
     image = Image.open(io.BytesIO(b64decode(bundle["image/png"])))
     assert image.size == (400, 200)
     assert metadata["image/png"]["alt"] == bundle["text/plain"] == "a rising line"
+    assert "text/html" not in bundle  # it would be shown in place of the picture
     assert image.convert("RGBA").getpixel((0, 0)) == (255, 255, 255, 255)
+
+
+def test_the_alt_text_is_a_caption_too(shown):
+    """JupyterLab and HTML exports leave the picture's own alt text out."""
+    plots.show(plots.figure(4, 2)[0], alt="b < a, and rising")
+    (_, _), (caption, _) = shown
+    assert "b &lt; a, and rising" in caption["text/html"]
+    assert caption["text/plain"] == "b < a, and rising"
 
 
 @pytest.mark.parametrize("alt", ["", "  ", None])
@@ -104,11 +102,104 @@ def test_landmarks_differ_in_colour_and_in_shape():
     assert len(looks) == 70
     fig, ax = plots.figure()
     plots.draw_points(ax, torch.zeros(5, 2), names=list("abcde"), labels=True)
-    drawn = ax.collections
-    assert len({tuple(c.get_facecolor()[0]) for c in drawn}) == 5
-    assert len({c.get_paths()[0].vertices.tobytes() for c in drawn}) == 5
-    assert all(tuple(c.get_edgecolor()[0]) == (1, 1, 1, 1) for c in drawn)
+    [drawn] = ax.collections  # one artist, whatever the number of points
+    assert len({tuple(colour) for colour in drawn.get_facecolors()}) == 5
+    assert len({path.vertices.tobytes() for path in drawn.get_paths()}) == 5
+    assert {tuple(edge) for edge in drawn.get_edgecolors()} == {(1, 1, 1, 1)}
     assert [t.get_text() for t in ax.texts] == list("abcde")
+
+
+def test_a_collection_of_points_looks_like_single_ones():
+    points = torch.tensor([[0.2 * k - 0.9, 0.0] for k in range(10)])
+
+    def masks(draw):
+        """Where each of the ten markers is, ``(10, H, W)``, by its colour."""
+        fig, ax = plots.figure(9, 1)
+        draw(ax)
+        ax.set(xlim=(-1, 1), ylim=(-1, 1))
+        ax.axis("off")
+        ax.set_position([0, 0, 1, 1])
+        drawn = np.asarray(plots.pixels(fig), int)
+        return np.stack(np.split((drawn < 250).any(-1), 10, axis=1))
+
+    def one_by_one(ax):
+        for k, place in enumerate(points):
+            look = {
+                "color": plots.colour(k),
+                "marker": plots.marker(k),
+                "linewidths": 0,
+            }
+            ax.scatter(*place, s=300, **look)
+
+    single = masks(one_by_one)
+    together = masks(lambda ax: plots.draw_points(ax, points, size=300, linewidths=0))
+    overlap = np.array(
+        [[(a & b).sum() / (a | b).sum() for b in single] for a in together]
+    )
+    assert (overlap.argmax(axis=1) == np.arange(10)).all()
+    assert overlap.diagonal().min() > 0.75
+
+
+def test_points_take_room_unless_the_limits_are_set():
+    points = torch.tensor([[-3.0, 0.5], [5.0, 0.5]])
+    _, ax = plots.figure()
+    plots.draw_points(ax, points)
+    assert ax.get_xlim()[0] < -3 and ax.get_xlim()[1] > 5
+    ax.set(xlim=(-1, 1))
+    plots.draw_points(ax, 2 * points)
+    assert ax.get_xlim() == (-1, 1)
+    plots.draw_points(ax, torch.zeros(0, 2))
+    plots.pixels(ax.figure)
+
+
+def test_one_marker_for_all_and_names_in_the_legend():
+    _, ax = plots.figure()
+    plots.draw_points(ax, torch.eye(2), ["left", "right"], marker="X", alpha=0.5)
+    legend = ax.legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["left", "right"]
+    left, right = legend.legend_handles
+    assert (left.get_marker(), left.get_alpha()) == ("X", 0.5)
+    assert left.get_color() == plots.colour(0) != right.get_color()
+    _, bare = plots.figure()
+    plots.draw_points(bare, torch.eye(2))
+    assert bare.get_legend_handles_labels() == ([], [])
+
+
+def test_labels_are_clear_of_their_points_and_inside_the_picture():
+    corners = torch.tensor([[-0.97, -0.97], [0.97, -0.97], [0.97, 0.97], [-0.97, 0.97]])
+    fig, ax = plots.figure(3, 3)
+    plots.draw_image(ax, torch.zeros(1, 8, 8))
+    plots.draw_points(ax, corners, ["north-west", "ne", "se", "sw"], labels=True)
+    plots.pixels(fig)
+    inside = ax.get_window_extent()
+    for label, corner in zip(ax.texts, corners, strict=True):
+        assert label.get_fontsize() >= 9
+        box = label.get_window_extent()
+        assert inside.x0 <= box.x0 and box.x1 <= inside.x1
+        assert inside.y0 <= box.y0 and box.y1 <= inside.y1
+        x, y = ax.transData.transform(corner.tolist())
+        clear = max(box.x0 - x, x - box.x1, box.y0 - y, y - box.y1)
+        assert clear >= 60**0.5 / 2 * 100 / 72 - 1  # the marker's radius, in pixels
+
+
+def test_curves_differ_by_more_than_colour():
+    _, ax = plots.figure()
+    lines = [ax.plot([0, 1])[0] for _ in range(7)]
+    assert len({line.get_color() for line in lines}) == 7
+    assert {line.get_color() for line in lines} == set(plots.COLOURS)
+    dashes = {str(line._unscaled_dash_pattern) for line in lines}
+    assert len(dashes) == 7
+
+
+def test_no_letter_is_too_small_to_read():
+    fig, ax = plots.figure(4, 3)
+    ax.plot([0, 1], label="a curve")
+    ax.set(title="title", xlabel="x", ylabel="y")
+    ax.legend(title="legend")
+    fig.suptitle("all")
+    plots.pixels(fig)
+    sizes = {text.get_fontsize() for text in fig.findobj(Text) if text.get_text()}
+    assert min(sizes) >= 9
 
 
 def test_heatmap_over_an_image_hides_it_only_where_it_is_high():

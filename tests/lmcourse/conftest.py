@@ -1,0 +1,46 @@
+"""What widgets and figures displayed, and the pictures in it."""
+
+import io
+from base64 import b64decode
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lmcourse import plots
+from lmcourse.widgets import picture as widget_picture
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What `display` was given: a list of (bundle, metadata)."""
+    seen = []
+
+    def display(bundle, metadata=None, raw=False):
+        seen.append((bundle, metadata))
+
+    monkeypatch.setattr(plots, "display", display)
+    monkeypatch.setattr(widget_picture, "display", display)
+    return seen
+
+
+@pytest.fixture
+def picture():
+    """picture(image widget): its pixels, ``(H, W, 3)``."""
+    return lambda image: np.asarray(Image.open(io.BytesIO(image.value)).convert("RGB"))
+
+
+@pytest.fixture
+def stored():
+    """stored(bundle): the picture in what was displayed."""
+
+    def read(bundle):
+        return Image.open(io.BytesIO(b64decode(bundle["image/png"]))).convert("RGB")
+
+    return read
+
+
+@pytest.fixture
+def close():
+    """close(one, other): the same picture, but for storing with 256 colours."""
+    return lambda a, b: np.abs(np.asarray(a, int) - np.asarray(b, int)).max() <= 24
