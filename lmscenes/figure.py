@@ -322,7 +322,7 @@ def poses(u: Tensor, strength: float = 1.0) -> tuple[Batch, Tensor, Tensor]:
     ``strength`` 0: everybody stands still, arms a little away from the body.
     """
     table = u.new_tensor(GESTURES)
-    calm = u[:, :1].square() * 1.15 < 1 - 1.1 * u[:, 1:2]  # quiet, or anything
+    calm = u[:, :1].square() < 1.1 - 1.1 * u[:, 1:2]  # quiet, or anything
     share = table[:, 4].cumsum(0)
     total = torch.where(calm, share[EASY - 1], share[-1])
     twin = u[:, 2:3] < 0.3  # both arms do the same

@@ -45,7 +45,7 @@ FLAT, GHOST, MANNEQUIN, MODEL = range(4)  # how shops show garments
 SIZES = (0.2, 1.4)  # of a garment's longer side, in images: a factor of 7
 ROLL, ROLL_SHOP = math.radians(30), math.radians(8)
 # Pose energies that part normal, medium and large poses, thirds of the default set.
-ENERGY = 0.17, 0.85
+ENERGY = 0.15, 0.7
 ZOOM = 0.04, 0.18  # share of the garment outside the frame: medium, large zoom-in
 
 
@@ -202,7 +202,7 @@ class _Tile:
         # Three slow waves move it: exact for every point, landmarks too.
         phase = (p[..., None, :] * (4 * u[..., :2] - 2)).sum(-1) + math.tau * u[..., 2]
         push = (phase.sin()[..., None] * (2 * u[..., 3:5] - 1)).sum(2)
-        p = p + 0.09 * self.scene.deformation * push
+        p = p + 0.075 * self.scene.deformation * push
         return (p * half) @ self.matrix[image].mT + self.q["shift"][image][:, None]
 
     def batch(self) -> Batch:

@@ -237,9 +237,9 @@ def test_all_image_errors_together_stay_small(tmp_path, monkeypatch):
     monkeypatch.setattr(images, "LIMIT", 6000)
     thousand = np.ones(1000)
     append_images([row()], {"accuracy": thousand}, tmp_path)
-    append_images([row()], {"accuracy": thousand}, tmp_path)  # the same: no more room
     other = replace(row(), experiment="other")
     append_images([other], {"accuracy": thousand}, tmp_path)
+    append_images([other], {"accuracy": thousand}, tmp_path)  # in place of the first
     with pytest.raises(images.ImagesFull, match="MB, more than 0.006"):
         append_images([row(seed=1)], {"accuracy": thousand}, tmp_path)
     assert list(read_images("toy", tmp_path)) == [row().image_key]

@@ -19,6 +19,7 @@ from lmscenes import Garments, garments, sheets
 from lmscenes.fld_files import write_fld
 from lmscenes.garments import ABSENT, CUT_OFF, OCCLUDED, VISIBLE
 from lmscenes.outfits import CATEGORIES
+from lmscenes.wardrobe import joined
 
 SIZE = 64
 STILL = dict(pose=0.0, deformation=0.0, rotation=0.0, shift=0.0, scale=0.0)
@@ -378,6 +379,33 @@ def test_variation_tells_pose_and_zoom():
 def test_bad_settings_are_named(make, says):
     with pytest.raises(ValueError, match=says):
         make()
+
+
+# ---- cloth --------------------------------------------------------------------------
+
+
+def test_the_pattern_stays_on_the_cloth():
+    """A garment's flat does not depend on who wears it, how, or how it is seen."""
+    tiles = [garments._Tile(Garments(32, users=1.0, pose=pose), torch.arange(14))
+             for pose in (0.0, 1.0)]  # fmt: skip
+    sewn = []
+    for tile in tiles:
+        everybody = torch.ones(14, dtype=torch.bool)
+        pieces = tile.outfit.sew(tile.people, tile.laid, ~everybody, everybody)
+        sewn.append((joined(pieces.patches), pieces.nodes))
+    (still, nodes), (moved, same) = sewn
+    assert torch.equal(nodes, same)
+    torch.testing.assert_close(still["flat"], moved["flat"])
+    torch.testing.assert_close(still["edge"], moved["edge"])
+    assert (still["points"] - moved["points"]).abs().amax((1, 2, 3)).median() > 1
+
+
+def test_no_body_shows_through_its_clothes():
+    """The mask has no holes: closing it adds next to nothing but notches."""
+    b = Garments(128, users=1.0, occluders=0.0, distractors=0.0).batch(range(42))
+    closed = -F.max_pool2d(-F.max_pool2d(b["mask"], 3, 1, 1), 3, 1, 1)
+    holes = (closed - b["mask"] > 0.6).float().sum((1, 2, 3))
+    assert holes.sum() < 0.003 * b["mask"].sum()
 
 
 # ---- files --------------------------------------------------------------------------
