@@ -10,6 +10,7 @@ from lmlib.geometry import pixel_grid
 from lmlib.samples import Batch
 from lmscenes.engine import between, rotation
 from lmscenes.figure import FOREARMS, Body
+from lmscenes.shared import over_pixels
 from lmscenes.sheets import H, W
 from lmscenes.wardrobe import KIND, Patch, grid
 
@@ -150,29 +151,25 @@ def before_the_lens(u: Tensor, often: Tensor, low: Tensor, high: Tensor, size: i
     return colour.clamp(0, 1), cover
 
 
-def _wide(x: Tensor) -> Tensor:
-    return x[:, None, None]
-
-
 def _card(v: Tensor, xy: Tensor, span: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """A telephone, or a card with some lines of text."""
     x, y = (xy @ rotation(0.7 * (v[:, 3] - 0.5))[:, None]).unbind(-1)
     high = span * between(v[:, 4], 0.1, 0.22)
     wide = high * between(v[:, 5], 0.5, 0.9)
     corner = 0.2 * wide
-    a = (x.abs() - _wide(wide - corner)).clamp(min=0)
-    b = (y.abs() - _wide(high - corner)).clamp(min=0)
-    far = (torch.hypot(a, b) - _wide(corner)) * (size / 2)
-    tall = y / _wide(high)
+    a = (x.abs() - over_pixels(wide - corner)).clamp(min=0)
+    b = (y.abs() - over_pixels(high - corner)).clamp(min=0)
+    far = (torch.hypot(a, b) - over_pixels(corner)) * (size / 2)
+    tall = y / over_pixels(high)
     lines = ((tall * 3.5 + 0.5).frac().abs() < 0.45) & (tall.abs() < 0.75)
-    lines = lines & (x.abs() < _wide(wide * between(v[:, 6], 0.4, 0.75)))
-    lens = torch.hypot(x / _wide(wide) + 0.5, tall * 1.5 + 1.1) < 0.25
+    lines = lines & (x.abs() < over_pixels(wide * between(v[:, 6], 0.4, 0.75)))
+    lens = torch.hypot(x / over_pixels(wide) + 0.5, tall * 1.5 + 1.1) < 0.25
     dark = v[:, 7] < 0.5
-    ink = torch.where(_wide(dark), 0.25 * lens, -0.5 * lines)
+    ink = torch.where(over_pixels(dark), 0.25 * lens, -0.5 * lines)
     base = torch.where(dark, between(v[:, 8], 0.04, 0.2), between(v[:, 8], 0.75, 0.97))
     base = base[:, None] * (1 + 0.5 * (v[:, 9:12] - 0.5) * ~dark[:, None])
     rim = 0.15 * ((far + 2).abs() < 1)
-    light = _wide(base.new_ones(len(v))) + 0.1 * x / _wide(wide) + ink + rim
+    light = over_pixels(base.new_ones(len(v))) + 0.1 * x / over_pixels(wide) + ink + rim
     return base[..., None, None] * light[:, None], (0.5 - far).clamp(0, 1)[:, None]
 
 
@@ -184,11 +181,13 @@ def _leaves(v: Tensor, xy: Tensor, span: Tensor, size: int) -> tuple[Tensor, Ten
         angle = math.tau * v[:, 4] + (0, 1.3, -1.1, 2.5)[k] + 1.2 * (v[:, 5 + k] - 0.5)
         long = span * between(v[:, 5 + k], 0.09, 0.17)
         x, y = (xy @ rotation(angle)[:, None]).unbind(-1)
-        along = x / _wide(long) - 1
-        wide = 0.55 * _wide(long) * (1 - along**2).clamp(min=0) * (1 - 0.4 * along)
-        far = torch.maximum(y.abs() - wide, (along.abs() - 1) * _wide(long))
-        there = (0.5 - far * _wide(soft)).clamp(0, 1)
-        vein = 0.25 * torch.exp(-((y / _wide(0.04 * long)) ** 2))
+        along = x / over_pixels(long) - 1
+        wide = (
+            0.55 * over_pixels(long) * (1 - along**2).clamp(min=0) * (1 - 0.4 * along)
+        )
+        far = torch.maximum(y.abs() - wide, (along.abs() - 1) * over_pixels(long))
+        there = (0.5 - far * over_pixels(soft)).clamp(0, 1)
+        vein = 0.25 * torch.exp(-((y / over_pixels(0.04 * long)) ** 2))
         leaf = 0.8 + 0.14 * k + 0.2 * along + vein
         shade, cover = shade.lerp(leaf, there), torch.maximum(cover, there)
     green = xy.new_tensor([0.25, 0.45, 0.2]) * between(v[:, 10:11], 0.5, 1.3)

@@ -113,3 +113,8 @@ def check_names(
     if not names or not {*names} <= {*known}:
         raise ValueError(f"{knob} must be some of {', '.join(known)}, got {chosen!r}")
     return names
+
+
+def over_pixels(x: Tensor) -> Tensor:
+    """``(B,)`` numbers to ``(B, 1, 1)``, one for all pixels of an image."""
+    return x[:, None, None]

@@ -22,6 +22,7 @@ SCENES = {  # two sizes and, of those with variants, the other way they are draw
     "Blocks": ({"size": 30}, {"size": 60}),
     "Cars": ({"size": 32}, {"size": 50, "aspect": 2}),
     "Faces": ({"size": 32}, {"size": 50, "cameras": True, "gray": True}),
+    "Garments": ({"size": 48}, {"size": 64, "clutter": 0}),
     "Hands": ({"size": 32}, {"size": 50, "gray": True}),
     "Roboarm": ({"size": 32}, {"size": 50, "alike": False}),
     "Shapes": ({"size": 30}, {"size": 60}),
