@@ -84,8 +84,7 @@ def _commit() -> str | None:
             "--porcelain",
             "--",
             ":/",
-            ":(top,exclude)data/results",
-            ":(top,exclude)data/checkpoints",
+            ":(top,exclude)data",
         )
     except (OSError, subprocess.CalledProcessError):
         return None
