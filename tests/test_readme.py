@@ -11,13 +11,17 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_python_example_runs():
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert "steps=300" in code
-    names = {}
-    exec(code.replace("steps=300", "steps=2"), names)
-    assert names["points"].shape == (5, 2, 2)
-    assert names["points"].abs().max() <= 1
+def test_the_python_examples_run(monkeypatch):
+    used, trained = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert "steps=300" in trained
+    monkeypatch.chdir(ROOT)
+    shapes = []
+    for code in (used, trained):
+        names = {}
+        exec(code.replace("steps=300", "steps=2"), names)
+        shapes.append(tuple(names["points"].shape))
+        assert names["points"].abs().max() <= 1
+    assert shapes == [(4, 10, 2), (5, 2, 2)]
 
 
 def test_the_commands_are_ones_that_lmlib_takes():
