@@ -9,6 +9,10 @@ _checker = beartype(conf=BeartypeConf(is_pep484_tower=True))
 def checked(function):
     """The function, its arguments and results checked against its annotations.
 
-    One made inside of another is left alone: it would be made anew at each call.
+    Two kinds are left alone: one made inside of another, which would be made anew at
+    each call; and configurations, which check their values against the annotations
+    themselves, and say so in a sentence.
     """
-    return function if "<locals>" in function.__qualname__ else _checker(function)
+    name = function.__qualname__
+    alone = "<locals>" in name or name.endswith("Config.__init__")
+    return function if alone else _checker(function)

@@ -13,10 +13,9 @@ from typing import BinaryIO
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from lmlib.datasets import Size, find_folder, height_and_width, locate
-from lmlib.samples import Batch, as_tensor
+from lmlib.samples import Batch, Numbers, as_tensor
 
 LARGEST = 2**28  # bytes; MNIST has 47 million
 FILES = {
@@ -137,8 +136,8 @@ class Idx:
         """All image numbers."""
         return range(len(self))
 
-    def batch(self, indices: range | Tensor, device=None) -> Batch:
-        index = torch.as_tensor(as_tensor(indices))
+    def batch(self, indices: Numbers, device=None) -> Batch:
+        index = as_tensor(indices)
         image = self.images[index].unsqueeze(1).to(device).float() / 255
         if self.size and self.size != image.shape[-2:]:
             image = F.interpolate(

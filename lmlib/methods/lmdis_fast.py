@@ -6,10 +6,15 @@ one; the tests hold both equal, and ``benchmarks/lmdis.py`` times them.
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 
-def unpool(maps: Tensor, vectors: Tensor | None, weight: Tensor) -> Tensor:
+def unpool(
+    maps: Float[Tensor, "b m c n n"],
+    vectors: Float[Tensor, "b c s"] | None,
+    weight: Float[Tensor, "o i 3 3"],
+) -> Float[Tensor, "b o n n"]:
     """Eq. 13 and a 3x3 convolution in one.
 
     ``F~ = sum_k D~_k t_k`` is linear in the maps, and so is a convolution. So the
@@ -17,12 +22,9 @@ def unpool(maps: Tensor, vectors: Tensor | None, weight: Tensor) -> Tensor:
     maps does everything.
 
     Args:
-        maps: ``D~``, ``(B, M, K + 1, n, n)``, M widths.
-        vectors: ``t_k``, ``(B, K + 1, S)``; None: the maps alone are convolved.
-        weight: of the convolution, ``(O, M (K + 1) + M S, 3, 3)``, the maps first.
-
-    Returns:
-        ``(B, O, n, n)``.
+        maps: ``D~``, of M widths and K + 1 landmarks.
+        vectors: ``t_k``; None: the maps alone are convolved.
+        weight: of the convolution; its M (K + 1) inputs from maps come first.
     """
     count, levels, channels = maps.shape[:3]
     direct = weight[:, : levels * channels].unflatten(1, (levels, channels))
