@@ -59,7 +59,7 @@ def _width_height(like: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.tensor([size[1], size[0]], device=like.device, dtype=like.dtype)
 
 
-def full_precision(like: Tensor):
+def full_precision(like: Float[Tensor, "..."]):
     """A context in which products of coordinates are not rounded to half precision.
 
     bfloat16 holds eight bits: autocast would move points by pixels.

@@ -540,7 +540,11 @@ class Lmdis(Method):
         return zoom * expected_points(each), zoom**2 * variance(each)
 
     def describe(
-        self, canvas: Tensor, maps: Tensor, points: Points, variances: Points
+        self,
+        canvas: Float[Tensor, "b c _ _"],
+        maps: Float[Tensor, "b k+1 _ _"],
+        points: Points,
+        variances: Points,
     ) -> Vectors | None:
         """Eq. 10: vectors, the background's last."""
         if not self.config.descriptor:
