@@ -16,7 +16,7 @@ from lmlib.geometry import Warp
 
 Batch = dict[str, Tensor]
 
-Numbers = range | Int[Tensor, " n"] | Sequence[int]  # of images
+Numbers = range | Int[Tensor, " _"] | Sequence[int]  # of images
 
 # Image numbers to draw from. A tuple of pools shares every batch equally between them.
 Pool = Numbers | tuple[Numbers | tuple, ...]

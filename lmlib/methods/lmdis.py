@@ -542,7 +542,7 @@ class Lmdis(Method):
     def describe(
         self,
         canvas: Float[Tensor, "b c _ _"],
-        maps: Float[Tensor, "b k+1 _ _"],
+        maps: Float[Tensor, "b _ _ _"],
         points: Points,
         variances: Points,
     ) -> Vectors | None:
