@@ -37,6 +37,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Float, Int
 from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor, nn
@@ -195,7 +196,7 @@ def exchange(
         found = share @ keys
     else:
         found = dve_fast.attention(query, keys)
-    return found.mT.unflatten(2, source.shape[-2:])
+    return rearrange(found, "p (h w) c -> p c h w", h=source.shape[-2])
 
 
 def matching_loss(
@@ -256,7 +257,7 @@ def matching_loss(
 
 def _vectors(descriptors: Float[Tensor, "p c ..."]) -> Float[Tensor, "p n c"]:
     """One vector a pixel."""
-    return descriptors.flatten(2).transpose(1, 2)
+    return rearrange(descriptors, "p c ... -> p (...) c")
 
 
 def match_scores(
@@ -364,7 +365,7 @@ class Dve(Method):
             for part in some.split(50)
         ]
         self.train(training)
-        vectors = torch.cat(parts).permute(0, 2, 3, 1).flatten(0, 2)
+        vectors = rearrange(torch.cat(parts), "b c h w -> (b h w) c")
         few = vectors[:: max(1, len(vectors) // CLUSTERED)]
         self.centres = cluster(few, self.config.landmarks).to(device)
 
@@ -495,7 +496,7 @@ class Dve(Method):
         if valid is not None:  # a cell counts if all its pixels do
             flow = flow.where(valid > 0, 0.0)  # NaN times 0 is NaN
             weight = (F.avg_pool2d(valid, stride) == 1).to(u).flatten(1)
-        where = F.avg_pool2d(flow, stride).flatten(2).transpose(1, 2)
+        where = _vectors(F.avg_pool2d(flow, stride))
         return self._jitter(u), self._jitter(v), where, weight
 
     def views(

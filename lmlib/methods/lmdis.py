@@ -44,6 +44,7 @@ from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -558,7 +559,7 @@ class Lmdis(Method):
         gy, gx = gaussians(points / zoom, size, width / zoom, self.edge)
         blobs = normalised(gy.unsqueeze(-1) * gx.unsqueeze(-2))
         masks = torch.cat([blobs, normalised(maps[:, -1:])], dim=1).flatten(2)
-        pooled = masks @ features.flatten(2).mT.to(masks)  # (B, K + 1, S)
+        pooled = masks @ rearrange(features, "b s h w -> b (h w) s").to(masks)
         return self.shorten(pooled)
 
     def encode(self, images: Float[Tensor, "b c h w"]) -> tuple[Points, Vectors | None]:
