@@ -24,6 +24,7 @@ from lmlib.geometry import to_pixels
 
 Size = tuple[int, int]  # H, W
 Points = Float[Tensor, "b k 2"]
+Annotated = Float[Tensor, "b m 2"]
 Visible = Bool[Tensor, "b k"]
 Ends = tuple[int, int]  # numbers of two landmarks
 Shares = float | Float[Tensor, " t"]  # one, or for each of a list of thresholds
@@ -241,9 +242,7 @@ def nme(
 # --- shares and curves ----------------------------------------------------------------
 
 
-def _share(
-    errors: Float[Tensor, " n"], thresholds: Thresholds, inclusive: bool = True
-) -> Shares:
+def _share(errors: Tensor, thresholds: Thresholds, inclusive: bool = True) -> Shares:
     """Share of ``errors`` within each threshold."""
     # in the precision of the errors: 0.1 in float32 is more than 0.1 in float64
     limits = torch.as_tensor(thresholds, dtype=errors.dtype, device=errors.device)
@@ -357,12 +356,7 @@ class LandmarkRegression:
         self.weight: Float[Tensor, "2*k 2*m"] | None = None
         self.offset: Float[Tensor, 2 * m] | None = None
 
-    def fit(
-        self,
-        x: Float[Tensor, "b k 2"],
-        y: Float[Tensor, "b m 2"],
-        visible: Bool[Tensor, "b m"] | None = None,
-    ):
+    def fit(self, x: Points, y: Annotated, visible: Bool[Tensor, "b m"] | None = None):
         """``visible``: of y. Returns itself."""
         (x, _), (y, visible) = _check("x", x), _check("y", y, visible)
         if x.shape[0] != y.shape[0]:
@@ -387,9 +381,7 @@ class LandmarkRegression:
         self.weight, self.offset = self.weight.flatten(1), self.offset.flatten()
         return self
 
-    def _solve(
-        self, x: Float[Tensor, "b i"], y: Float[Tensor, "b o"]
-    ) -> tuple[Float[Tensor, "i o"], Float[Tensor, " o"]]:
+    def _solve(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         from sklearn.linear_model import LinearRegression, Ridge  # slow to import
 
         if self.ridge > 0:
@@ -400,7 +392,7 @@ class LandmarkRegression:
         offset = torch.as_tensor(fit.intercept_, dtype=y.dtype).expand(y.shape[1])
         return torch.as_tensor(fit.coef_).view(y.shape[1], -1).T, offset
 
-    def predict(self, x: Float[Tensor, "b k 2"]) -> Float[Tensor, "b m 2"]:
+    def predict(self, x: Points) -> Annotated:
         """Annotated landmarks for discovered ones."""
         if self.weight is None:
             raise ValueError("this regression has not been fitted: call fit first")
@@ -431,14 +423,12 @@ class FlipInvariantRegression:
         self.swap, self.left = list(swap), list(left)
         self.regression = LandmarkRegression(bias=False, ridge=ridge)
 
-    def frontal(self, y: Float[Tensor, "b m 2"]) -> Bool[Tensor, " b"]:
+    def frontal(self, y: Annotated) -> Bool[Tensor, " b"]:
         """Which images are seen from the front."""
         mates = [self.swap[i] for i in self.left]
         return (y[:, self.left, 0] > y[:, mates, 0]).float().mean(1) > 2 / 3
 
-    def fit(
-        self, x: Float[Tensor, "b k 2"], y: Float[Tensor, "b m 2"], rounds: int = 50
-    ):
+    def fit(self, x: Points, y: Annotated, rounds: int = 50):
         """Returns itself."""
         chosen = self.frontal(y)
         if not chosen.any():
@@ -458,12 +448,10 @@ class FlipInvariantRegression:
         own, other = (point_errors(found, t).mean(1) for t in (y, y[:, self.swap]))
         return other < own
 
-    def predict(self, x: Float[Tensor, "b k 2"]) -> Float[Tensor, "b m 2"]:
+    def predict(self, x: Points) -> Annotated:
         return self.regression.predict(x)
 
-    def errors(
-        self, x: Float[Tensor, "b k 2"], y: Float[Tensor, "b m 2"]
-    ) -> Float[Tensor, " b"]:
+    def errors(self, x: Points, y: Annotated) -> Float[Tensor, " b"]:
         """Mean distance in each image, in [-1, 1], to the nearer truth."""
         found = self.predict(x)
         both = (point_errors(found, t).mean(1) for t in (y, y[:, self.swap]))

@@ -24,6 +24,9 @@ from torch import Tensor
 
 from lmlib import geometry_fast
 
+Points = Float[Tensor, "b n 2"]
+Places = Float[Tensor, "*n 2"]  # points of any arrangement
+
 
 def pixel_grid(
     height: int, width: int, device=None, dtype=torch.float32
@@ -34,9 +37,7 @@ def pixel_grid(
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
 
 
-def to_pixels(
-    points: Float[Tensor, "*n 2"], size: tuple[int, int]
-) -> Float[Tensor, "*n 2"]:
+def to_pixels(points: Places, size: tuple[int, int]) -> Places:
     """Points in [-1, 1] to pixel indices (x, y); ``i`` is the centre of pixel ``i``.
 
     ``size`` is ``(H, W)``. The image's left edge is at -0.5, its right at ``W - 0.5``.
@@ -44,9 +45,7 @@ def to_pixels(
     return ((points + 1) * _width_height(points, size) - 1) / 2
 
 
-def from_pixels(
-    pixels: Float[Tensor, "*n 2"], size: tuple[int, int]
-) -> Float[Tensor, "*n 2"]:
+def from_pixels(pixels: Places, size: tuple[int, int]) -> Places:
     """Pixel indices (x, y) of an image of ``size`` ``(H, W)`` to points in [-1, 1]."""
     return (2 * pixels + 1) / _width_height(pixels, size) - 1
 
@@ -77,11 +76,11 @@ class Warp:
 
     batch: int
 
-    def backward(self, xy: Float[Tensor, "b n 2"]) -> Float[Tensor, "b n 2"]:
+    def backward(self, xy: Points) -> Points:
         """Where the warped image, at ``xy``, reads the input image."""
         raise NotImplementedError
 
-    def points(self, xy: Float[Tensor, "b n 2"]) -> Float[Tensor, "b n 2"]:
+    def points(self, xy: Points) -> Points:
         """Where points of the input lie in the warped image."""
         return invert_points(self.backward, xy)
 
@@ -127,10 +126,10 @@ class Inverse(Warp):
     def __init__(self, warp: Warp):
         self.warp, self.batch = warp, warp.batch
 
-    def backward(self, xy: Float[Tensor, "b n 2"]) -> Float[Tensor, "b n 2"]:
+    def backward(self, xy: Points) -> Points:
         return self.warp.points(xy)
 
-    def points(self, xy: Float[Tensor, "b n 2"]) -> Float[Tensor, "b n 2"]:
+    def points(self, xy: Points) -> Points:
         return self.warp.backward(xy)
 
     def inverse(self) -> Warp:
@@ -168,12 +167,12 @@ class Affine(Warp):
         rows = [torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)]
         return cls(torch.cat([torch.stack(rows, 1), shift.unsqueeze(-1)], dim=-1))
 
-    def points(self, xy: Float[Tensor, "b n 2"]) -> Float[Tensor, "b n 2"]:
+    def points(self, xy: Points) -> Points:
         m = self.matrix.to(xy)
         with full_precision(xy):
             return xy @ m[:, :, :2].mT + m[:, None, :, 2]
 
-    def backward(self, xy: Float[Tensor, "b n 2"]) -> Float[Tensor, "b n 2"]:
+    def backward(self, xy: Points) -> Points:
         return self.inverse().points(xy)
 
     def inverse(self) -> "Affine":
@@ -198,7 +197,7 @@ class ThinPlateSpline(Warp):
     def __init__(
         self,
         centres: Float[Tensor, "#b n 2"] | Float[Tensor, "n 2"],
-        weights: Float[Tensor, "b n 2"],
+        weights: Points,
         affine: Float[Tensor, "b 2 3"],
         epsilon: float = 1e-9,
     ):
@@ -216,10 +215,7 @@ class ThinPlateSpline(Warp):
 
     @classmethod
     def from_points(
-        cls,
-        source: Float[Tensor, "b n 2"],
-        target: Float[Tensor, "b n 2"],
-        regularisation: float = 0.0,
+        cls, source: Points, target: Points, regularisation: float = 0.0
     ) -> "ThinPlateSpline":
         """The spline that moves ``source`` to ``target``.
 
@@ -257,9 +253,7 @@ class ThinPlateSpline(Warp):
         solution = solution.to(source)
         return cls(target, solution[:, :n], solution[:, n:].transpose(1, 2))
 
-    def backward(
-        self, xy: Float[Tensor, "b m 2"], *, plain: bool = False
-    ) -> Float[Tensor, "b m 2"]:
+    def backward(self, xy: Points, *, plain: bool = False) -> Points:
         """Where the warped image, at ``xy``, reads the input image.
 
         ``plain``: as the formula stands. On a CPU, and where no gradient is wanted,
@@ -275,10 +269,8 @@ class ThinPlateSpline(Warp):
             return linear + _spline_kernel(xy, centres, self.epsilon) @ weights
 
 
-def _spline_kernel(
-    xy: Float[Tensor, "b m 2"], centres: Float[Tensor, "b n 2"], epsilon: float
-) -> Float[Tensor, "b m n"]:
-    """``r^2 log r^2`` between points and centres."""
+def _spline_kernel(xy: Tensor, centres: Points, epsilon: float) -> Tensor:
+    """``r^2 log r^2`` between points ``(B, M, 2)`` and centres ``(B, N, 2)``."""
     x = xy[:, :, None, 0] - centres[:, None, :, 0]
     y = xy[:, :, None, 1] - centres[:, None, :, 1]
     squared = x.square() + y.square()
@@ -304,7 +296,7 @@ class Flow(Warp):
         area = torch.linalg.det(torch.stack([right, down], dim=-1))
         return (area <= 0).float().mean(dim=(1, 2))
 
-    def backward(self, xy: Float[Tensor, "b n 2"]) -> Float[Tensor, "b n 2"]:
+    def backward(self, xy: Points) -> Points:
         moved = F.grid_sample(
             self._displacement.to(xy),
             xy.unsqueeze(1),
@@ -322,19 +314,17 @@ class Chain(Warp):
             raise ValueError(f"cannot chain {first.batch} maps with {second.batch}")
         self.first, self.second, self.batch = first, second, first.batch
 
-    def points(self, xy: Float[Tensor, "b n 2"]) -> Float[Tensor, "b n 2"]:
+    def points(self, xy: Points) -> Points:
         return self.second.points(self.first.points(xy))
 
-    def backward(self, xy: Float[Tensor, "b n 2"]) -> Float[Tensor, "b n 2"]:
+    def backward(self, xy: Points) -> Points:
         return self.first.backward(self.second.backward(xy))
 
     def inverse(self) -> "Chain":
         return Chain(self.second.inverse(), self.first.inverse())
 
 
-def pointwise_jacobian(
-    function, xy: Float[Tensor, "b n 2"]
-) -> tuple[Float[Tensor, "b n 2"], Float[Tensor, "b n 2 2"]]:
+def pointwise_jacobian(function, xy: Points) -> tuple[Points, Float[Tensor, "b n 2 2"]]:
     """Value and Jacobian of a pointwise map.
 
     Each output depends on its own point only, so two backward passes give all of them.
@@ -349,9 +339,7 @@ def pointwise_jacobian(
     return value.detach(), torch.stack(rows, dim=-2)
 
 
-def invert_points(
-    backward, xy: Float[Tensor, "b n 2"], steps: int = 20, lattice: int = 32
-) -> Float[Tensor, "b n 2"]:
+def invert_points(backward, xy: Points, steps: int = 20, lattice: int = 32) -> Points:
     """Solve ``backward(q) = xy`` for ``q`` by Newton's method.
 
     The start is the best point of a lattice that reaches a little past the border, so
@@ -391,9 +379,7 @@ def invert_points(
     return torch.where(least < 1e-3, last, best)
 
 
-def _solve_2x2(
-    matrix: Float[Tensor, "*n 2 2"], right: Float[Tensor, "*n 2"]
-) -> Float[Tensor, "*n 2"]:
+def _solve_2x2(matrix: Tensor, right: Places) -> Places:
     """``matrix^-1 right`` for many 2x2 systems, finite even where one is singular."""
     a, b, c, d = matrix.flatten(-2).unbind(-1)
     det = a * d - b * c

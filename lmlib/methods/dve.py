@@ -171,13 +171,15 @@ class DveConfig(Config):
 
 # --- equations 2, 3 and 5 -------------------------------------------------------------
 
+Dense = Float[Tensor, "p c h w"]  # images, or a vector for each of their cells
+
 
 def exchange(
-    source: Float[Tensor, "p c h w"],
+    source: Dense,
     auxiliary: Float[Tensor, "p c y x"] | Float[Tensor, "p a c y x"],
     *,
     plain: bool = False,
-) -> Float[Tensor, "p c h w"]:
+) -> Dense:
     """Eq. 5: what each source vector finds in the auxiliary images.
 
     Args:
@@ -200,7 +202,7 @@ def exchange(
 
 
 def matching_loss(
-    source: Float[Tensor, "p c h w"],
+    source: Dense,
     target: Float[Tensor, "p c y x"],
     where: Float[Tensor, "p h*w 2"],
     weight: Float[Tensor, "p h*w"] | None = None,
@@ -466,12 +468,7 @@ class Dve(Method):
 
     def pair(
         self, batch: Batch
-    ) -> tuple[
-        Float[Tensor, "p 3 h w"],
-        Float[Tensor, "p 3 h w"],
-        Float[Tensor, "p n 2"],
-        Float[Tensor, "p n"] | None,
-    ]:
+    ) -> tuple[Dense, Dense, Float[Tensor, "p n 2"], Float[Tensor, "p n"] | None]:
         """Images u and v, where each cell of u lies in v, and how much it counts.
 
         * "warps": both are warped copies of ``batch["image"]``.
@@ -501,9 +498,7 @@ class Dve(Method):
 
     def views(
         self, images: Float[Tensor, "p c _ _"]
-    ) -> tuple[
-        Float[Tensor, "p c h w"], Float[Tensor, "p c h w"], Float[Tensor, "p n 2"]
-    ]:
+    ) -> tuple[Dense, Dense, Float[Tensor, "p n 2"]]:
         """Two warped crops u and v of each image, and where cells of u lie in v.
 
         Of two chained warps, v has gone through the first, milder one, u through both.
