@@ -16,12 +16,19 @@ shapes, B = 0, K = 0, NaN, infinity and unknown names raise ValueError.
 import math
 
 import torch
+from jaxtyping import Bool, Float, Int, Shaped
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from lmlib.geometry import to_pixels
 
-Size = tuple[int, int]
+Size = tuple[int, int]  # H, W
+Points = Float[Tensor, "b k 2"]
+Annotated = Float[Tensor, "b m 2"]
+Visible = Bool[Tensor, "b k"]
+Ends = tuple[int, int]  # numbers of two landmarks
+Shares = float | Float[Tensor, " t"]  # one, or for each of a list of thresholds
+Thresholds = float | list[float] | Float[Tensor, " t"]
 
 NORMALISERS = {
     "eye_centres": "distance of the eye centres. 68 points: an eye's centre is the "
@@ -101,8 +108,10 @@ def _distance(a: Tensor, b: Tensor, size: Size | None) -> Tensor:
     return torch.linalg.vector_norm(_scaled(a, size) - _scaled(b, size), dim=-1)
 
 
-def point_errors(pred: Tensor, target: Tensor, size: Size | None = None) -> Tensor:
-    """Euclidean distance of each landmark from its target, ``(B, K)``.
+def point_errors(
+    pred: Points, target: Points, size: Size | None = None
+) -> Float[Tensor, "b k"]:
+    """Euclidean distance of each landmark from its target.
 
     In pixels of an image of ``size`` ``(H, W)``; without, in units of [-1, 1].
     """
@@ -111,13 +120,13 @@ def point_errors(pred: Tensor, target: Tensor, size: Size | None = None) -> Tens
 
 
 def normaliser_distance(
-    target: Tensor,
-    visible: Tensor | None,
+    target: Points,
+    visible: Visible | None,
     kind: str,
     size: Size | None = None,
-    points: tuple[int, int] | None = None,
-) -> Tensor:
-    """What the error of each image is divided by, ``(B,)``: ``NORMALISERS`` says more.
+    points: Ends | None = None,
+) -> Float[Tensor, " b"]:
+    """What the error of each image is divided by: ``NORMALISERS`` says more.
 
     In the same unit as ``point_errors(..., size)``. NaN where a landmark it needs is
     hidden; 0 where the landmarks coincide. ``nme`` and ``pck`` decide what becomes of
@@ -188,22 +197,22 @@ def _normalised(
 
 
 def nme(
-    pred: Tensor,
-    target: Tensor,
-    visible: Tensor | None = None,
+    pred: Points,
+    target: Points,
+    visible: Visible | None = None,
     normaliser: str = "eye_centres",
     size: Size | None = None,
-    points: tuple[int, int] | None = None,
+    points: Ends | None = None,
     average: str = "images",
     per_image: bool = False,
     drop_unusable: bool = False,
-) -> float | Tensor:
+) -> float | Float[Tensor, " b"]:
     """Normalised mean error: mean distance over ``normaliser`` (see ``NORMALISERS``).
 
     ``NME = mean over images of mean over visible k of |p_k - q_k| / d(image)``
 
-    pred, target: ``(B, K, 2)``; visible: ``(B, K)`` bool. The field averages in three
-    ways, which agree when everything is visible; ``average`` picks one:
+    The field averages in three ways, which agree when everything is visible;
+    ``average`` picks one:
 
     * ``"images"``: over the visible landmarks of an image, then over images, each image
       counting once (Seq-MT on faces, lmdis, most of the field);
@@ -211,7 +220,7 @@ def nme(
       counts more (DVE's "over points and images");
     * ``"types"``: per kind of landmark, then over kinds (fashion landmarks, DLAN).
 
-    ``per_image=True`` returns the errors of the images ``(B,)`` instead, NaN where an
+    ``per_image=True`` returns the errors of the images instead, NaN where an
     image was left out for having no visible landmark. An image whose normaliser is zero
     or rests on a hidden landmark is a ValueError, unless ``drop_unusable=True`` leaves
     it out as well (lmdis skips images with distance 0).
@@ -233,8 +242,8 @@ def nme(
 # --- shares and curves ----------------------------------------------------------------
 
 
-def _share(errors: Tensor, thresholds, inclusive: bool = True) -> float | Tensor:
-    """Share of ``errors (N,)`` within each threshold: float for one, else ``(T,)``."""
+def _share(errors: Tensor, thresholds: Thresholds, inclusive: bool = True) -> Shares:
+    """Share of ``errors`` within each threshold."""
     # in the precision of the errors: 0.1 in float32 is more than 0.1 in float64
     limits = torch.as_tensor(thresholds, dtype=errors.dtype, device=errors.device)
     if limits.ndim > 1 or limits.numel() == 0:
@@ -247,19 +256,19 @@ def _share(errors: Tensor, thresholds, inclusive: bool = True) -> float | Tensor
 
 
 def pck(
-    pred: Tensor,
-    target: Tensor,
-    visible: Tensor | None = None,
-    threshold: float | list[float] = 0.1,
+    pred: Points,
+    target: Points,
+    visible: Visible | None = None,
+    threshold: Thresholds = 0.1,
     normaliser: str = "eye_centres",
     size: Size | None = None,
-    points: tuple[int, int] | None = None,
+    points: Ends | None = None,
     drop_unusable: bool = False,
-) -> float | Tensor:
+) -> Shares:
     """Percentage (a share here) of correct keypoints: error / normaliser <= threshold.
 
     Over all visible landmarks of all images at once. One threshold gives a float, a
-    list of T of them a tensor ``(T,)``. Images are left out as in ``nme``.
+    list a tensor. Images are left out as in ``nme``.
     """
     errors, counted = _normalised(
         pred, target, visible, normaliser, size, points, drop_unusable
@@ -268,16 +277,16 @@ def pck(
 
 
 def pdl(
-    pred: Tensor,
-    target: Tensor,
-    visible: Tensor | None = None,
-    threshold: float | list[float] = 35.0,
+    pred: Points,
+    target: Points,
+    visible: Visible | None = None,
+    threshold: Thresholds = 35.0,
     size: Size = (512, 512),
-) -> float | Tensor:
+) -> Shares:
     """DLAN's percentage (a share here) of detected landmarks: distance < threshold.
 
     DLAN counts a landmark within 35 px in a 512 x 512 image, 6.84 % of the side: at 128
-    x 128 that is 8.75 px. Over all visible landmarks; T thresholds give ``(T,)``.
+    x 128 that is 8.75 px. Over all visible landmarks; thresholds as for ``pck``.
     """
     pred, target, visible = _check_pair(pred, target, visible)
     if not visible.any():
@@ -285,7 +294,7 @@ def pdl(
     return _share(_distance(pred, target, size)[visible], threshold, inclusive=False)
 
 
-def _listed(errors: Tensor) -> Tensor:
+def _listed(errors: Float[Tensor, "..."]) -> Float[Tensor, " n"]:
     """Errors as a flat list without the NaN of images that were left out."""
     values = torch.as_tensor(errors).flatten()
     values = values[~values.isnan()]
@@ -296,8 +305,10 @@ def _listed(errors: Tensor) -> Tensor:
     return values
 
 
-def cumulative_curve(errors: Tensor, thresholds: list[float]) -> Tensor:
-    """Cumulative error distribution: share of ``errors`` <= each threshold, ``(T,)``.
+def cumulative_curve(
+    errors: Float[Tensor, "..."], thresholds: list[float] | Float[Tensor, " t"]
+) -> Float[Tensor, " t"]:
+    """Cumulative error distribution: share of ``errors`` <= each threshold.
 
     ``errors`` has any shape, usually ``nme(..., per_image=True)``; NaN are left out.
     """
@@ -305,7 +316,7 @@ def cumulative_curve(errors: Tensor, thresholds: list[float]) -> Tensor:
     return _share(_listed(errors), limits)
 
 
-def area_under_curve(errors: Tensor, limit: float) -> float:
+def area_under_curve(errors: Float[Tensor, "..."], limit: float) -> float:
     """Area under the cumulative curve from 0 to ``limit``, over ``limit``; at best 1.
 
     The curve is a staircase, so this is exact: the mean of ``max(0, 1 - e / limit)``.
@@ -315,7 +326,7 @@ def area_under_curve(errors: Tensor, limit: float) -> float:
     return float((1 - _listed(errors).double() / limit).clamp(min=0).mean())
 
 
-def failure_rate(errors: Tensor, threshold: float) -> float:
+def failure_rate(errors: Float[Tensor, "..."], threshold: float) -> float:
     """Share of ``errors`` above ``threshold`` (300-W: 0.08 with the outer corners)."""
     return 1.0 - _share(_listed(errors), threshold)
 
@@ -342,11 +353,11 @@ class LandmarkRegression:
         if not 0 <= ridge < math.inf:
             raise ValueError(f"ridge must be finite and >= 0, got {ridge!r}")
         self.bias, self.ridge = bias, ridge
-        self.weight: Tensor | None = None  # (2K, 2M)
-        self.offset: Tensor | None = None  # (2M,)
+        self.weight: Float[Tensor, "2*k 2*m"] | None = None
+        self.offset: Float[Tensor, 2 * m] | None = None
 
-    def fit(self, x: Tensor, y: Tensor, visible: Tensor | None = None):
-        """x ``(N, K, 2)``, y ``(N, M, 2)``, visible ``(N, M)`` of y; returns itself."""
+    def fit(self, x: Points, y: Annotated, visible: Bool[Tensor, "b m"] | None = None):
+        """``visible``: of y. Returns itself."""
         (x, _), (y, visible) = _check("x", x), _check("y", y, visible)
         if x.shape[0] != y.shape[0]:
             raise ValueError(f"x has {x.shape[0]} images but y has {y.shape[0]}")
@@ -381,8 +392,8 @@ class LandmarkRegression:
         offset = torch.as_tensor(fit.intercept_, dtype=y.dtype).expand(y.shape[1])
         return torch.as_tensor(fit.coef_).view(y.shape[1], -1).T, offset
 
-    def predict(self, x: Tensor) -> Tensor:
-        """Annotated landmarks ``(N, M, 2)`` for discovered ``x`` ``(N, K, 2)``."""
+    def predict(self, x: Points) -> Annotated:
+        """Annotated landmarks for discovered ones."""
         if self.weight is None:
             raise ValueError("this regression has not been fitted: call fit first")
         points, _ = _check("x", x)
@@ -402,8 +413,8 @@ class FlipInvariantRegression:
     lie to the right of their mates, and then takes for every image the nearer of the
     two until none changes.
 
-    ``swap`` ``(M,)``: the landmark on the other side, or the same for the head, say.
-    ``left``: numbers of the left landmarks.
+    ``swap``: for each landmark the one on the other side, or the same for the head,
+    say. ``left``: numbers of the left landmarks.
     """
 
     def __init__(self, swap: list[int], left: list[int], ridge: float = 0.0):
@@ -412,13 +423,13 @@ class FlipInvariantRegression:
         self.swap, self.left = list(swap), list(left)
         self.regression = LandmarkRegression(bias=False, ridge=ridge)
 
-    def frontal(self, y: Tensor) -> Tensor:
-        """Which images ``(B,)`` are seen from the front, by y ``(B, M, 2)``."""
+    def frontal(self, y: Annotated) -> Bool[Tensor, " b"]:
+        """Which images are seen from the front."""
         mates = [self.swap[i] for i in self.left]
         return (y[:, self.left, 0] > y[:, mates, 0]).float().mean(1) > 2 / 3
 
-    def fit(self, x: Tensor, y: Tensor, rounds: int = 50):
-        """x ``(N, K, 2)``, y ``(N, M, 2)``; returns itself."""
+    def fit(self, x: Points, y: Annotated, rounds: int = 50):
+        """Returns itself."""
         chosen = self.frontal(y)
         if not chosen.any():
             raise ValueError("no image is seen from the front: nothing to start from")
@@ -437,11 +448,11 @@ class FlipInvariantRegression:
         own, other = (point_errors(found, t).mean(1) for t in (y, y[:, self.swap]))
         return other < own
 
-    def predict(self, x: Tensor) -> Tensor:
+    def predict(self, x: Points) -> Annotated:
         return self.regression.predict(x)
 
-    def errors(self, x: Tensor, y: Tensor) -> Tensor:
-        """Mean distance in each image ``(B,)``, in [-1, 1], to the nearer truth."""
+    def errors(self, x: Points, y: Annotated) -> Float[Tensor, " b"]:
+        """Mean distance in each image, in [-1, 1], to the nearer truth."""
         found = self.predict(x)
         both = (point_errors(found, t).mean(1) for t in (y, y[:, self.swap]))
         return torch.minimum(*both)
@@ -451,15 +462,14 @@ class FlipInvariantRegression:
 
 
 def match_landmarks(
-    pred: Tensor, target: Tensor, visible: Tensor | None = None
-) -> Tensor:
+    pred: Float[Tensor, "b j 2"], target: Points, visible: Visible | None = None
+) -> Int[Tensor, " k"]:
     """One assignment for the whole set; ``pred[:, match]`` is in target's order.
 
-    pred ``(B, J, 2)``, target ``(B, K, 2)``, J >= K; returns indices into pred
-    ``(K,)``: the permutation with the least mean distance over visible landmarks
-    (Hungarian method). Landmarks learned without landmark labels come in any order, but
-    it must be the same order in every image: matching each image by itself would hide
-    that they swap.
+    J >= K. Returns numbers of ``pred``: the permutation with the least mean distance
+    over visible landmarks (Hungarian method). Landmarks learned without landmark labels
+    come in any order, but it must be the same order in every image: matching each image
+    by itself would hide that they swap.
     """
     pred, _ = _check("pred", pred)
     target, visible = _check("target", target, visible)
@@ -475,9 +485,10 @@ def match_landmarks(
     return torch.as_tensor(linear_sum_assignment(cost.detach().cpu().numpy())[1])
 
 
-def map_on_mask(points: Tensor, masks: Tensor) -> Tensor:
-    """Which shape each point lies on: points ``(B, K, 2)``, masks ``(B, S, H, W)`` ->
-    ``(B, K, S)`` bool.
+def map_on_mask(
+    points: Points, masks: Shaped[Tensor, "b s h w"]
+) -> Bool[Tensor, "b k s"]:
+    """Which of S shapes each point lies on.
 
     The mask is read at the pixel the point falls in, and counts where it is above one
     half (bool masks, or the coverage of anti-aliased drawing). Outside the image lies

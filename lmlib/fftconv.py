@@ -4,6 +4,7 @@ The plain convolution is PyTorch's: ``LargeKernelConv2d`` is one, and falls back
 """
 
 import torch
+from jaxtyping import Complex, Float
 from scipy.fft import next_fast_len
 from torch import Tensor, nn
 
@@ -17,7 +18,9 @@ class _Correlation(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(context, x: Tensor, weight: Tensor) -> Tensor:
+    def forward(
+        context, x: Float[Tensor, "b i h w"], weight: Float[Tensor, "o i n n"]
+    ) -> Float[Tensor, "b o h w"]:
         height, width = x.shape[-2:]
         kernel, reach = weight.shape[-1], weight.shape[-1] // 2
         # Circular sums must not reach round to the other edge.
@@ -32,7 +35,7 @@ class _Correlation(torch.autograd.Function):
         return y[..., :height, :width].contiguous()
 
     @staticmethod
-    def backward(context, gradient: Tensor):
+    def backward(context, gradient: Float[Tensor, "b o h w"]):
         spectrum, filters = context.saved_tensors
         size, kernel, reach = context.about
         height, width = gradient.shape[-2:]
@@ -46,8 +49,10 @@ class _Correlation(torch.autograd.Function):
         return dx, dw[..., :kernel, :kernel].contiguous()
 
 
-def _to_image(spectrum: Tensor, size: tuple[int, int], shift: int) -> Tensor:
-    """``(U, V, A, B)`` to ``(A, B, *size)``, moved down and right by ``shift``."""
+def _to_image(
+    spectrum: Complex[Tensor, "u v a b"], size: tuple[int, int], shift: int
+) -> Float[Tensor, "a b {size[0]} {size[1]}"]:
+    """Back from frequencies, moved down and right by ``shift``."""
     image = torch.fft.irfft2(spectrum.permute(2, 3, 0, 1), size)
     return image.roll((shift, shift), (-2, -1))
 
@@ -63,7 +68,7 @@ class LargeKernelConv2d(nn.Conv2d):
 
     direct = False
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "*b i h w"]) -> Float[Tensor, "*b o h w"]:
         half = torch.is_autocast_enabled("cpu")
         if self.direct or half or x.device.type != "cpu":
             return super().forward(x)

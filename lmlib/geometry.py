@@ -19,19 +19,25 @@ import math
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from lmlib import geometry_fast
 
+Points = Float[Tensor, "b n 2"]
+Places = Float[Tensor, "*n 2"]  # points of any arrangement
 
-def pixel_grid(height: int, width: int, device=None, dtype=torch.float32) -> Tensor:
-    """Centres of all pixels as ``(H, W, 2)`` points (x, y) in [-1, 1]."""
+
+def pixel_grid(
+    height: int, width: int, device=None, dtype=torch.float32
+) -> Float[Tensor, "{height} {width} 2"]:
+    """Centres of all pixels as points (x, y) in [-1, 1]."""
     y = (2 * torch.arange(height, device=device, dtype=dtype) + 1) / height - 1
     x = (2 * torch.arange(width, device=device, dtype=dtype) + 1) / width - 1
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
 
 
-def to_pixels(points: Tensor, size: tuple[int, int]) -> Tensor:
+def to_pixels(points: Places, size: tuple[int, int]) -> Places:
     """Points in [-1, 1] to pixel indices (x, y); ``i`` is the centre of pixel ``i``.
 
     ``size`` is ``(H, W)``. The image's left edge is at -0.5, its right at ``W - 0.5``.
@@ -39,7 +45,7 @@ def to_pixels(points: Tensor, size: tuple[int, int]) -> Tensor:
     return ((points + 1) * _width_height(points, size) - 1) / 2
 
 
-def from_pixels(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+def from_pixels(pixels: Places, size: tuple[int, int]) -> Places:
     """Pixel indices (x, y) of an image of ``size`` ``(H, W)`` to points in [-1, 1]."""
     return (2 * pixels + 1) / _width_height(pixels, size) - 1
 
@@ -52,7 +58,7 @@ def _width_height(like: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.tensor([size[1], size[0]], device=like.device, dtype=like.dtype)
 
 
-def full_precision(like: Tensor):
+def full_precision(like: Float[Tensor, "..."]):
     """A context in which products of coordinates are not rounded to half precision.
 
     bfloat16 holds eight bits: autocast would move points by pixels.
@@ -70,12 +76,12 @@ class Warp:
 
     batch: int
 
-    def backward(self, xy: Tensor) -> Tensor:
-        """Where the warped image, at ``xy`` ``(B, N, 2)``, reads the input image."""
+    def backward(self, xy: Points) -> Points:
+        """Where the warped image, at ``xy``, reads the input image."""
         raise NotImplementedError
 
-    def points(self, xy: Tensor) -> Tensor:
-        """Where points ``(B, N, 2)`` of the input lie in the warped image."""
+    def points(self, xy: Points) -> Points:
+        """Where points of the input lie in the warped image."""
         return invert_points(self.backward, xy)
 
     def inverse(self) -> "Warp":
@@ -83,9 +89,12 @@ class Warp:
         return Inverse(self)
 
     def image(
-        self, x: Tensor, mode: str = "bilinear", padding: str = "zeros"
-    ) -> Tensor:
-        """Warp images ``(B, C, H, W)``; ``padding`` is ``"zeros"`` or ``"border"``."""
+        self,
+        x: Float[Tensor, "b c h w"],
+        mode: str = "bilinear",
+        padding: str = "zeros",
+    ) -> Float[Tensor, "b c h w"]:
+        """Warp images; ``padding`` is ``"zeros"`` or ``"border"``."""
         if x.ndim != 4 or x.shape[0] != self.batch:
             raise ValueError(
                 f"this warp holds {self.batch} maps and needs images "
@@ -96,14 +105,16 @@ class Warp:
             x, grid, mode=mode, padding_mode=padding, align_corners=False
         )
 
-    def sampling_grid(self, height: int, width: int, device=None, dtype=None) -> Tensor:
-        """``backward`` at all pixel centres, ``(B, H, W, 2)``: for grid_sample."""
+    def sampling_grid(
+        self, height: int, width: int, device=None, dtype=None
+    ) -> Float[Tensor, "b {height} {width} 2"]:
+        """``backward`` at all pixel centres: for grid_sample."""
         lattice = pixel_grid(height, width, device, dtype or torch.float32)
         lattice = lattice.reshape(1, -1, 2).expand(self.batch, -1, -1)
         return self.backward(lattice).reshape(self.batch, height, width, 2)
 
-    def folding(self, height: int = 64, width: int = 64) -> Tensor:
-        """Share of pixels ``(B,)`` where the warp folds (Jacobian not positive)."""
+    def folding(self, height: int = 64, width: int = 64) -> Float[Tensor, " b"]:
+        """Share of pixels where the warp folds (Jacobian not positive)."""
         xy = pixel_grid(height, width).reshape(1, -1, 2).repeat(self.batch, 1, 1)
         jacobian = pointwise_jacobian(self.backward, xy)[1]
         return (torch.linalg.det(jacobian) <= 0).float().mean(dim=1)
@@ -115,10 +126,10 @@ class Inverse(Warp):
     def __init__(self, warp: Warp):
         self.warp, self.batch = warp, warp.batch
 
-    def backward(self, xy: Tensor) -> Tensor:
+    def backward(self, xy: Points) -> Points:
         return self.warp.points(xy)
 
-    def points(self, xy: Tensor) -> Tensor:
+    def points(self, xy: Points) -> Points:
         return self.warp.backward(xy)
 
     def inverse(self) -> Warp:
@@ -126,9 +137,9 @@ class Inverse(Warp):
 
 
 class Affine(Warp):
-    """``p' = A p + t`` for each image: ``matrix`` is ``(B, 2, 3)``, input to warped."""
+    """``p' = A p + t`` for each image, input to warped."""
 
-    def __init__(self, matrix: Tensor):
+    def __init__(self, matrix: Float[Tensor, "b 2 3"]):
         if matrix.ndim != 3 or matrix.shape[1:] != (2, 3) or matrix.shape[0] == 0:
             raise ValueError(f"affine maps are (B, 2, 3), got {tuple(matrix.shape)}")
         determinant = torch.linalg.det(matrix[:, :, :2].float())
@@ -141,22 +152,27 @@ class Affine(Warp):
         return cls(torch.eye(2, 3, device=device).repeat(batch, 1, 1))
 
     @classmethod
-    def from_parameters(cls, angle: Tensor, scale: Tensor, shift: Tensor) -> "Affine":
+    def from_parameters(
+        cls,
+        angle: Float[Tensor, " b"],
+        scale: Float[Tensor, " b"],
+        shift: Float[Tensor, "b 2"],
+    ) -> "Affine":
         """Rotate, scale, then shift.
 
-        ``angle`` ``(B,)`` in radians, clockwise on screen as y points down; ``scale``
-        ``(B,)``; ``shift`` ``(B, 2)`` in units of [-1, 1].
+        ``angle`` in radians, clockwise on screen as y points down; ``shift`` in units
+        of [-1, 1].
         """
         cos, sin = scale * torch.cos(angle), scale * torch.sin(angle)
         rows = [torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)]
         return cls(torch.cat([torch.stack(rows, 1), shift.unsqueeze(-1)], dim=-1))
 
-    def points(self, xy: Tensor) -> Tensor:
+    def points(self, xy: Points) -> Points:
         m = self.matrix.to(xy)
         with full_precision(xy):
             return xy @ m[:, :, :2].mT + m[:, None, :, 2]
 
-    def backward(self, xy: Tensor) -> Tensor:
+    def backward(self, xy: Points) -> Points:
         return self.inverse().points(xy)
 
     def inverse(self) -> "Affine":
@@ -172,14 +188,18 @@ class ThinPlateSpline(Warp):
     ``backward(p) = A [p; 1] + sum_i w_i U(|p - c_i|)`` with ``U(r) = r^2 log r^2``.
 
     Args:
-        centres: control points ``(N, 2)`` or ``(B, N, 2)``, in the warped image.
-        weights: bending coefficients ``(B, N, 2)``.
-        affine: ``(B, 2, 3)``.
+        centres: control points in the warped image.
+        weights: bending coefficients.
+        affine: ``A``.
         epsilon: keeps the logarithm finite at a centre; Thewlis et al. use 1e-5.
     """
 
     def __init__(
-        self, centres: Tensor, weights: Tensor, affine: Tensor, epsilon: float = 1e-9
+        self,
+        centres: Float[Tensor, "#b n 2"] | Float[Tensor, "n 2"],
+        weights: Points,
+        affine: Float[Tensor, "b 2 3"],
+        epsilon: float = 1e-9,
     ):
         self.batch = weights.shape[0]
         if centres.ndim == 2:
@@ -195,9 +215,9 @@ class ThinPlateSpline(Warp):
 
     @classmethod
     def from_points(
-        cls, source: Tensor, target: Tensor, regularisation: float = 0.0
+        cls, source: Points, target: Points, regularisation: float = 0.0
     ) -> "ThinPlateSpline":
-        """The spline that moves ``source`` ``(B, N, 2)`` to ``target`` ``(B, N, 2)``.
+        """The spline that moves ``source`` to ``target``.
 
         Both are positions of the same control points, before and after. At least three
         that are not on one line are needed. ``regularisation`` > 0 lets the points miss
@@ -233,8 +253,8 @@ class ThinPlateSpline(Warp):
         solution = solution.to(source)
         return cls(target, solution[:, :n], solution[:, n:].transpose(1, 2))
 
-    def backward(self, xy: Tensor, *, plain: bool = False) -> Tensor:
-        """Where the warped image, at ``xy`` ``(B, M, 2)``, reads the input image.
+    def backward(self, xy: Points, *, plain: bool = False) -> Points:
+        """Where the warped image, at ``xy``, reads the input image.
 
         ``plain``: as the formula stands. On a CPU, and where no gradient is wanted,
         ``geometry_fast`` gives the same.
@@ -249,7 +269,7 @@ class ThinPlateSpline(Warp):
             return linear + _spline_kernel(xy, centres, self.epsilon) @ weights
 
 
-def _spline_kernel(xy: Tensor, centres: Tensor, epsilon: float) -> Tensor:
+def _spline_kernel(xy: Tensor, centres: Points, epsilon: float) -> Tensor:
     """``r^2 log r^2`` between points ``(B, M, 2)`` and centres ``(B, N, 2)``."""
     x = xy[:, :, None, 0] - centres[:, None, :, 0]
     y = xy[:, :, None, 1] - centres[:, None, :, 1]
@@ -258,9 +278,9 @@ def _spline_kernel(xy: Tensor, centres: Tensor, epsilon: float) -> Tensor:
 
 
 class Flow(Warp):
-    """A dense warp: ``sampling`` ``(B, H, W, 2)``, where each warped pixel reads."""
+    """A dense warp: ``sampling``, where each warped pixel reads."""
 
-    def __init__(self, sampling: Tensor):
+    def __init__(self, sampling: Float[Tensor, "b h w 2"]):
         if sampling.ndim != 4 or sampling.shape[-1] != 2:
             raise ValueError(f"a flow is (B, H, W, 2), got {tuple(sampling.shape)}")
         self.sampling, self.batch = sampling, sampling.shape[0]
@@ -268,7 +288,7 @@ class Flow(Warp):
         lattice = pixel_grid(*sampling.shape[1:3], sampling.device, sampling.dtype)
         self._displacement = (sampling - lattice).permute(0, 3, 1, 2)
 
-    def folding(self, height: int = 0, width: int = 0) -> Tensor:
+    def folding(self, height: int = 0, width: int = 0) -> Float[Tensor, " b"]:
         """As for every warp, but always on the flow's own pixels, by differences."""
         corner = self.sampling[:, :-1, :-1]
         right = self.sampling[:, :-1, 1:] - corner
@@ -276,7 +296,7 @@ class Flow(Warp):
         area = torch.linalg.det(torch.stack([right, down], dim=-1))
         return (area <= 0).float().mean(dim=(1, 2))
 
-    def backward(self, xy: Tensor) -> Tensor:
+    def backward(self, xy: Points) -> Points:
         moved = F.grid_sample(
             self._displacement.to(xy),
             xy.unsqueeze(1),
@@ -294,18 +314,18 @@ class Chain(Warp):
             raise ValueError(f"cannot chain {first.batch} maps with {second.batch}")
         self.first, self.second, self.batch = first, second, first.batch
 
-    def points(self, xy: Tensor) -> Tensor:
+    def points(self, xy: Points) -> Points:
         return self.second.points(self.first.points(xy))
 
-    def backward(self, xy: Tensor) -> Tensor:
+    def backward(self, xy: Points) -> Points:
         return self.first.backward(self.second.backward(xy))
 
     def inverse(self) -> "Chain":
         return Chain(self.second.inverse(), self.first.inverse())
 
 
-def pointwise_jacobian(function, xy: Tensor) -> tuple[Tensor, Tensor]:
-    """Value ``(B, N, 2)`` and Jacobian ``(B, N, 2, 2)`` of a pointwise map.
+def pointwise_jacobian(function, xy: Points) -> tuple[Points, Float[Tensor, "b n 2 2"]]:
+    """Value and Jacobian of a pointwise map.
 
     Each output depends on its own point only, so two backward passes give all of them.
     """
@@ -319,7 +339,7 @@ def pointwise_jacobian(function, xy: Tensor) -> tuple[Tensor, Tensor]:
     return value.detach(), torch.stack(rows, dim=-2)
 
 
-def invert_points(backward, xy: Tensor, steps: int = 20, lattice: int = 32) -> Tensor:
+def invert_points(backward, xy: Points, steps: int = 20, lattice: int = 32) -> Points:
     """Solve ``backward(q) = xy`` for ``q`` by Newton's method.
 
     The start is the best point of a lattice that reaches a little past the border, so
@@ -359,7 +379,7 @@ def invert_points(backward, xy: Tensor, steps: int = 20, lattice: int = 32) -> T
     return torch.where(least < 1e-3, last, best)
 
 
-def _solve_2x2(matrix: Tensor, right: Tensor) -> Tensor:
+def _solve_2x2(matrix: Tensor, right: Places) -> Places:
     """``matrix^-1 right`` for many 2x2 systems, finite even where one is singular."""
     a, b, c, d = matrix.flatten(-2).unbind(-1)
     det = a * d - b * c

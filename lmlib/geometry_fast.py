@@ -7,6 +7,7 @@ of this one; the tests hold both equal, and ``benchmarks/warps.py`` times them.
 from functools import lru_cache
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 TILE = 120_000  # numbers of the kernel at a time: two such tiles stay in a cache
@@ -14,16 +15,18 @@ KEPT = 4_000_000  # numbers of the largest basis that is remembered, of four
 
 
 def spline(
-    xy: Tensor, centres: Tensor, weights: Tensor, affine: Tensor, epsilon: float
-) -> Tensor:
+    xy: Float[Tensor, "b m 2"],
+    centres: Float[Tensor, "b n 2"],
+    weights: Float[Tensor, "b n 2"],
+    affine: Float[Tensor, "b 2 3"],
+    epsilon: float,
+) -> Float[Tensor, "b m 2"]:
     """``A [p; 1] + sum_i w_i U(|p - c_i|)``, ``U(r) = r^2 log(r^2 + epsilon)``.
 
-    xy ``(B, M, 2)``, centres and weights ``(B, N, 2)``, affine ``(B, 2, 3)``, all of
-    one type; returns ``(B, M, 2)``.
-
-    Where all images share one lattice and one set of centres (both expanded
-    from a single one), everything but the weights is the same for all, and from one
-    call to the next: a basis, which is remembered. Then a warp is a matrix product.
+    All are of one type. Where all images share one lattice and one set of centres (both
+    expanded from a single one), everything but the weights is the same for all, and
+    from one call to the next: a basis, which is remembered. Then a warp is a matrix
+    product.
     """
     linear, shift = affine[:, :, :2], affine[:, :, 2:]
     if xy.stride(0) == centres.stride(0) == 0:
@@ -45,8 +48,13 @@ def spline(
     return out.mT
 
 
-def _kernel(xy: Tensor, centres: Tensor, epsilon: float, room: Tensor) -> Tensor:
-    """``U`` between points ``(b, 2, m)`` and centres ``(b, N, 2)``: ``(b, N, m)``.
+def _kernel(
+    xy: Float[Tensor, "b 2 m"],
+    centres: Float[Tensor, "b n 2"],
+    epsilon: float,
+    room: Float[Tensor, "2 _"],
+) -> Float[Tensor, "b n m"]:
+    """``U`` between points and centres.
 
     It lies in ``room``, two rows of ``b N m`` numbers or more.
     """
@@ -59,8 +67,10 @@ def _kernel(xy: Tensor, centres: Tensor, epsilon: float, room: Tensor) -> Tensor
     return torch.add(squared, epsilon, out=kernel).log_().mul_(squared)
 
 
-def _shared_basis(lattice: Tensor, centres: Tensor, epsilon: float) -> Tensor:
-    """``U``, x, y and 1 at each point of a lattice ``(M, 2)``: ``(N + 3, M)``."""
+def _shared_basis(
+    lattice: Float[Tensor, "m 2"], centres: Float[Tensor, "n 2"], epsilon: float
+) -> Float[Tensor, "n+3 m"]:
+    """``U``, x, y and 1 at each point of a lattice."""
     small = len(lattice) * (len(centres) + 3) <= KEPT
     make = _basis if small else _basis.__wrapped__
     return make(_bytes(lattice), _bytes(centres), lattice.dtype, epsilon)

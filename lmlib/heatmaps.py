@@ -12,10 +12,14 @@ import math
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from lmlib.geometry import from_pixels, pixel_grid, to_pixels
 from lmlib.heatmaps_fast import SoftArgmax
+
+# beta: a number, or learned: one for each map, as (K, 1)
+Beta = float | Float[Tensor, "#k 1"] | Float[Tensor, ""]
 
 
 def _check_maps(maps: Tensor) -> Tensor:
@@ -31,20 +35,22 @@ def _full(maps: Tensor) -> Tensor:
     return maps.float() if maps.dtype in (torch.float16, torch.bfloat16) else maps
 
 
-def _check_beta(beta: float | Tensor) -> None:
+def _check_beta(beta: Beta) -> None:
     if not isinstance(beta, Tensor) and not 0 < beta < math.inf:
         raise ValueError(f"beta must be positive and finite, got {beta}")
 
 
-def spatial_softmax(scores: Tensor, beta: float | Tensor = 1.0) -> Tensor:
+def spatial_softmax(
+    scores: Float[Tensor, "b k h w"], beta: Beta = 1.0
+) -> Float[Tensor, "b k h w"]:
     """Softmax over all pixels of each map (Honari et al. 2018, below eq. 2).
 
     Args:
-        scores: ``(B, K, H, W)``, any real numbers.
+        scores: any real numbers.
         beta: inverse temperature, > 0; larger is peakier.
 
     Returns:
-        Probabilities ``(B, K, H, W)``; each map sums to one.
+        Probabilities; each map sums to one.
     """
     scores = _full(scores)
     _check_beta(beta)
@@ -54,8 +60,10 @@ def spatial_softmax(scores: Tensor, beta: float | Tensor = 1.0) -> Tensor:
     return F.softmax(flat, dim=-1).reshape(scores.shape)
 
 
-def expected_points(probabilities: Tensor) -> Tensor:
-    """Mean position of each map: ``(B, K, H, W)`` to ``(B, K, 2)`` in [-1, 1]."""
+def expected_points(
+    probabilities: Float[Tensor, "b k h w"],
+) -> Float[Tensor, "b k 2"]:
+    """Mean position of each map, in [-1, 1]."""
     probabilities = _full(probabilities)
     grid = pixel_grid(
         *probabilities.shape[-2:], probabilities.device, probabilities.dtype
@@ -64,12 +72,12 @@ def expected_points(probabilities: Tensor) -> Tensor:
     # No "@" here: autocast would do it, and return it, in half precision.
     x = (probabilities.sum(dim=-2) * grid[0, :, 0]).sum(dim=-1)
     y = (probabilities.sum(dim=-1) * grid[:, 0, 1]).sum(dim=-1)
-    return torch.stack([x, y], dim=-1)  # (B, K, 2)
+    return torch.stack([x, y], dim=-1)
 
 
 def soft_argmax(
-    scores: Tensor, beta: float | Tensor = 1.0, *, plain: bool = False
-) -> Tensor:
+    scores: Float[Tensor, "b k h w"], beta: Beta = 1.0, *, plain: bool = False
+) -> Float[Tensor, "b k 2"]:
     """Differentiable "where" (Honari et al. 2018, eq. 1-2).
 
     ``L_k = sum_ij softmax(beta M_k)_ij (i, j)``: the average of all pixel centres,
@@ -77,13 +85,13 @@ def soft_argmax(
     argmax.
 
     Args:
-        scores: ``(B, K, H, W)``.
+        scores: any real numbers.
         beta: inverse temperature, > 0; a tensor, such as ``(K, 1)``, may be learned.
         plain: as the equations stand, with all maps ``p`` in memory. Otherwise, if
             ``beta`` is a number, one pass over the scores that keeps none of them.
 
     Returns:
-        ``(B, K, 2)`` points in [-1, 1].
+        Points in [-1, 1].
     """
     if plain or isinstance(beta, Tensor):
         return expected_points(spatial_softmax(scores, beta))
@@ -91,9 +99,9 @@ def soft_argmax(
     return SoftArgmax.apply(_check_maps(scores), beta)
 
 
-def hard_argmax(scores: Tensor) -> Tensor:
-    """Centre of the highest pixel of each map: ``(B, K, 2)``. No gradient; off by up to
-    half a pixel in each direction, however good the map."""
+def hard_argmax(scores: Float[Tensor, "b k h w"]) -> Float[Tensor, "b k 2"]:
+    """Centre of the highest pixel of each map. No gradient; off by up to half a pixel
+    in each direction, however good the map."""
     scores = _full(scores)
     height, width = scores.shape[-2:]
     index = scores.flatten(2).argmax(dim=-1)
@@ -101,11 +109,10 @@ def hard_argmax(scores: Tensor) -> Tensor:
     return from_pixels(pixels.to(scores.dtype), (height, width))
 
 
-def gaussian_maps(points: Tensor, size: tuple[int, int], sigma: float) -> Tensor:
-    """Gaussian bumps of height one at ``points`` ``(B, K, 2)``: ``(B, K, H, W)``.
-
-    ``sigma`` is in pixels of the map.
-    """
+def gaussian_maps(
+    points: Float[Tensor, "b k 2"], size: tuple[int, int], sigma: float
+) -> Float[Tensor, "b k h w"]:
+    """Gaussian bumps of height one; ``sigma`` is in pixels of the map."""
     if points.ndim != 3 or points.shape[-1] != 2 or 0 in points.shape:
         raise ValueError(
             f"points must be (B, K, 2) and not empty, got {tuple(points.shape)}"
@@ -122,8 +129,8 @@ def gaussian_maps(points: Tensor, size: tuple[int, int], sigma: float) -> Tensor
     return gy.unsqueeze(-1) * gx.unsqueeze(-2)
 
 
-def variance(probabilities: Tensor) -> Tensor:
-    """Variance of each map's mass along x and y: ``(B, K, 2)``, in [-1, 1] units."""
+def variance(probabilities: Float[Tensor, "b k h w"]) -> Float[Tensor, "b k 2"]:
+    """Variance of each map's mass along x and y, in [-1, 1] units."""
     probabilities = _full(probabilities)
     grid = pixel_grid(
         *probabilities.shape[-2:], probabilities.device, probabilities.dtype
@@ -138,11 +145,11 @@ def variance(probabilities: Tensor) -> Tensor:
     return torch.stack([variance_x, variance_y], dim=-1)
 
 
-def spread(probabilities: Tensor) -> Tensor:
-    """RMS distance of a map's mass from its mean: ``(B, K)``, in [-1, 1] units."""
+def spread(probabilities: Float[Tensor, "b k h w"]) -> Float[Tensor, "b k"]:
+    """RMS distance of a map's mass from its mean, in [-1, 1] units."""
     return variance(probabilities).sum(dim=-1).sqrt()
 
 
-def entropy(probabilities: Tensor) -> Tensor:
-    """Entropy of each map in nats, ``(B, K)``: 0 for one pixel, log(HW) if flat."""
+def entropy(probabilities: Float[Tensor, "b k h w"]) -> Float[Tensor, "b k"]:
+    """Entropy of each map in nats: 0 for one pixel, log(HW) if flat."""
     return torch.special.entr(_full(probabilities)).sum(dim=(-2, -1))

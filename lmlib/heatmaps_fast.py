@@ -5,6 +5,7 @@ the tests hold both equal, and ``benchmarks/peers.py`` times them.
 """
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from lmlib.geometry import pixel_grid
@@ -22,8 +23,10 @@ class SoftArgmax(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, scores: Tensor, beta: float) -> Tensor:
-        """Scores ``(B, K, H, W)`` to points ``(B, K, 2)`` in [-1, 1]."""
+    def forward(
+        ctx, scores: Float[Tensor, "b k h w"], beta: float
+    ) -> Float[Tensor, "b k 2"]:
+        """Scores to points in [-1, 1]."""
         kind = torch.promote_types(scores.dtype, torch.float32)
         x, y = _axes(scores, kind)
         sums = scores.new_empty(2, *scores.shape[:2], 1, dtype=kind)
@@ -42,7 +45,7 @@ class SoftArgmax(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, gradient: Tensor):
+    def backward(ctx, gradient: Float[Tensor, "b k 2"]):
         scores, (peak, total), points = ctx.saved_tensors
         x, y = _axes(scores, points.dtype)
         pull = gradient * (ctx.beta / total)  # (B, K, 2)
@@ -56,8 +59,10 @@ class SoftArgmax(torch.autograd.Function):
         return slope, None
 
 
-def _axes(scores: Tensor, kind: torch.dtype) -> tuple[Tensor, Tensor]:
-    """x of the columns ``(W,)`` and y of the rows ``(H,)``."""
+def _axes(
+    scores: Float[Tensor, "b k h w"], kind: torch.dtype
+) -> tuple[Float[Tensor, " w"], Float[Tensor, " h"]]:
+    """x of the columns and y of the rows."""
     grid = pixel_grid(*scores.shape[-2:], scores.device, kind)
     return grid[0, :, 0], grid[:, 0, 1]
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -50,22 +51,27 @@ class Landmarker(nn.Module):
         return self.config.size / self.config.frame
 
     @torch.no_grad()
-    def discovered(self, images: Tensor) -> Tensor:
-        """``(B, K, 2)``, what the network itself finds, in [-1, 1] of what it sees."""
+    def discovered(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k 2"]:
+        """What the network itself finds, in [-1, 1] of what it sees."""
         return self.method.landmarks(self.method.crop(images))
 
-    def landmarks(self, images: Tensor) -> Tensor:
-        """``(B, C, frame, frame)`` to points in [-1, 1] of these images: annotated
-        landmarks ``(B, M, 2)`` if there is a regression, else the network's own."""
+    def landmarks(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b m 2"]:
+        """Points in [-1, 1] of these images, of ``frame`` pixels a side: annotated
+        landmarks if there is a regression, else the network's own."""
         points = self.discovered(images)
         if self.weight is not None:
             points = points.flatten(1) @ self.weight + self.offset
             points = points.unflatten(1, (-1, 2))
         return points * self.zoom
 
-    def regress(self, points: Tensor, truth: Tensor, visible: Tensor) -> None:
-        """Fit annotated landmarks ``(N, M, 2)``, in [-1, 1] of the images, to the
-        discovered ``(N, K, 2)``, as the method's paper does."""
+    def regress(
+        self,
+        points: Float[Tensor, "n k 2"],
+        truth: Float[Tensor, "n m 2"],
+        visible: Bool[Tensor, "n m"],
+    ) -> None:
+        """Fit annotated landmarks, in [-1, 1] of the images, to the discovered ones, as
+        the method's paper does."""
         fitted = LandmarkRegression(**self.method.regression)
         fitted.fit(points, truth / self.zoom, visible)
         self.weight = fitted.weight.to(self.device, torch.float32)
@@ -148,8 +154,8 @@ def open_images(sources, split: str, config: Config, **options) -> Images:
 
 def points_and_truth(
     find: Callable, data: Images, indices, device, progress: bool = False
-) -> tuple[Tensor, Tensor, Tensor]:
-    """What ``find`` makes of the images ``(N, K, 2)``, landmarks and visibility."""
+) -> tuple[Float[Tensor, "n k 2"], Float[Tensor, "n m 2"], Bool[Tensor, "n m"]]:
+    """What ``find`` makes of the images, their landmarks and visibility."""
     answers = []
     parts = torch.as_tensor(list(indices)).split(CHUNK)
     for number, part in enumerate(tqdm(parts, "measuring", disable=not progress)):

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from lmlib.fftconv import LargeKernelConv2d
@@ -33,7 +34,7 @@ def conv_stack(channels: tuple[int, ...], kernels: tuple[int, ...]) -> nn.Sequen
 
 
 @torch.no_grad()
-def unit_variance(layers: nn.Sequential, x: Tensor) -> None:
+def unit_variance(layers: nn.Sequential, x: Float[Tensor, "b c h w"]) -> None:
     """Give every channel of every convolution mean 0 and deviation 1 for images ``x``.
 
     Layer-sequential unit variance (Mishkin and Matas 2016): from the first layer on,
@@ -116,7 +117,7 @@ class Recombinator(nn.Module):
         )
         self.out = conv_stack((c, last or c, outputs), (1, 1))
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
         """``(B, inputs, H, W)`` to ``(B, outputs, H, W)``; 2^levels divides H and W."""
         if any(side % 2**self.levels for side in images.shape[-2:]):
             raise ValueError(
@@ -152,16 +153,16 @@ class Residual(nn.Module):
         same = inputs == 2 * planes
         self.shortcut = nn.Identity() if same else nn.Conv2d(inputs, 2 * planes, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h w"]:
         return self.shortcut(x) + self.body(x)
 
 
 class Hourglass(nn.Module):
     """One stack of Newell et al. 2016, on half the image's resolution.
 
-    ``(B, inputs, H, W)`` to ``(B, outputs, H / 2, W / 2)``; 2^(depth + 1) divides H and
-    W. There is no pooling behind the first convolution. ``repeats`` residuals stand
-    wherever the figure shows one; 2 * ``planes`` is the width.
+    2^(depth + 1) divides the sides of its images. There is no pooling behind the first
+    convolution. ``repeats`` residuals stand wherever the figure shows one; 2 *
+    ``planes`` is the width.
     """
 
     def __init__(
@@ -198,7 +199,9 @@ class Hourglass(nn.Module):
             nn.Conv2d(width, outputs, 1),
         )
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(
+        self, images: Float[Tensor, "b c h w"]
+    ) -> Float[Tensor, "b o h//2 w//2"]:
         if any(side % 2 ** (self.depth + 1) for side in images.shape[-2:]):
             raise ValueError(
                 f"an hourglass of depth {self.depth} needs sides divisible by "
@@ -234,7 +237,7 @@ class Rungs(NamedTuple):
 class Ladder(nn.Module):
     """Hourglass-style network of Zhang et al. 2018 (figure 40).
 
-    ``(B, inputs, H, W)`` to ``(B, outputs, H, W)``; 2^poolings divides H and W. 3x3
+    2^poolings divides the sides of its images. 3x3
     convolutions, each with batch normalisation and LeakyReLU; max-pooling down, nearest
     neighbour up; a skip link is a few convolutions, added to the doubled maps. With
     ``plain_end`` the last convolution has batch normalisation, but no LeakyReLU.
@@ -263,7 +266,7 @@ class Ladder(nn.Module):
             self.up.append(normed_convs(width, *widths, plain_end=plain_end and last))
             width = widths[-1]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b o h w"]:
         if any(side % 2 ** len(self.down) for side in x.shape[-2:]):
             raise ValueError(
                 f"a ladder with {len(self.down)} poolings needs sides divisible by "
@@ -294,8 +297,8 @@ def normed_convs(inputs: int, *widths: int, plain_end: bool = False) -> nn.Seque
     return nn.Sequential(*layers[: -1 if plain_end else None])
 
 
-def local_contrast(images: Tensor) -> Tensor:
-    """RCN's preprocessing: each pixel against its neighbourhood, ``(B, C, H, W)``.
+def local_contrast(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    """RCN's preprocessing: each pixel against its neighbourhood.
 
     Minus the local mean, divided by the local deviation (where that is below its own
     mean over the image: by the mean); 9x9 Gaussian window of 1.591 px.
@@ -324,8 +327,10 @@ def parameter_count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-def check_images(images: Tensor, channels: int) -> Tensor:
-    """Return images ``(B, C, H, W)`` unchanged, or say in one line what is wrong."""
+def check_images(
+    images: Float[Tensor, "b {channels} h w"], channels: int
+) -> Float[Tensor, "b {channels} h w"]:
+    """Return images unchanged, or say in one line what is wrong."""
     if images.ndim != 4 or images.shape[1] != channels or 0 in images.shape:
         raise ValueError(
             f"expected images (B, {channels}, H, W), not empty, "

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from filelock import FileLock, Timeout
+from jaxtyping import Int
 from torch import Tensor
 
 from lmlib.checkpoints import check_run, differences, read_metadata
@@ -211,7 +212,9 @@ def _settings_in(state: Path, quiet: bool = False) -> dict | None:
         raise
 
 
-def prepared(settings: Settings) -> tuple[Method, Images, Tensor, Tensor | None]:
+def prepared(
+    settings: Settings,
+) -> tuple[Method, Images, Int[Tensor, " n"], Int[Tensor, " m"] | None]:
     """The untrained method, its data, the image numbers to train on, and those that
     are held back."""
     config = configure(settings.method, settings.preset, settings.changes)

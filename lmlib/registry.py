@@ -18,7 +18,7 @@ BASELINES: dict[str, type[Method]] = {
 }
 
 
-def method_named(name: str) -> type[Method]:
+def method_named(name: Any) -> type[Method]:
     """A method or baseline; ValueError for a name that none has."""
     known = METHODS | BASELINES
     if not isinstance(name, str) or name not in known:

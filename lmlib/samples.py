@@ -6,17 +6,20 @@ A batch is a plain dict: ``image (B, C, H, W)`` in [0, 1], ``landmarks (B, K, 2)
 ``batch(indices, device)``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from lmlib.geometry import Warp
 
 Batch = dict[str, Tensor]
 
+Numbers = range | Int[Tensor, " _"] | Sequence[int]  # of images
+
 # Image numbers to draw from. A tuple of pools shares every batch equally between them.
-Pool = range | Tensor | tuple["Pool", ...]
+Pool = Numbers | tuple[Numbers | tuple, ...]
 
 
 def check_batch(batch: Batch) -> Batch:
@@ -56,8 +59,8 @@ def check_batch(batch: Batch) -> Batch:
     return batch
 
 
-def to_gray(images: Tensor) -> Tensor:
-    """``(B, 3, H, W)`` to ``(B, 1, H, W)``, weighted as in ITU-R 601."""
+def to_gray(images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 h w"]:
+    """Colours to grey, weighted as in ITU-R 601."""
     weights = images.new_tensor((0.299, 0.587, 0.114))
     return (images * weights.view(3, 1, 1)).sum(1, keepdim=True)
 
@@ -73,7 +76,9 @@ def split(**sizes: int) -> dict[str, range]:
     return ranges
 
 
-def step_indices(step: int, batch_size: int, indices: Pool, seed: int = 0) -> Tensor:
+def step_indices(
+    step: int, batch_size: int, indices: Pool, seed: int = 0
+) -> Int[Tensor, " b"]:
     """The indices of training step ``step``: shuffled epochs, laid end to end.
 
     A pure function of its arguments, so training can resume in mid-epoch exactly. A
@@ -103,11 +108,11 @@ def step_indices(step: int, batch_size: int, indices: Pool, seed: int = 0) -> Te
     return pool[position]
 
 
-def as_tensor(indices: range | Tensor) -> Tensor:
-    """A range or tensor of image numbers as an int64 tensor."""
+def as_tensor(indices: Numbers) -> Shaped[Tensor, " n"]:
+    """Image numbers as a tensor, int64 where they are not one."""
     if isinstance(indices, range):
         return torch.arange(indices.start, indices.stop, indices.step)
-    return indices
+    return torch.as_tensor(indices)
 
 
 class Stored:
@@ -146,9 +151,9 @@ class Stored:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def batch(self, indices, device=None) -> Batch:
+    def batch(self, indices: Numbers, device=None) -> Batch:
         """The stored images of these numbers; IndexError for one not stored."""
-        wanted = torch.as_tensor(as_tensor(indices))
+        wanted = as_tensor(indices)
         row = (wanted - self.indices.start) // self.indices.step
         back = self.indices.start + row * self.indices.step
         if ((row < 0) | (row >= len(self)) | (back != wanted)).any():
@@ -174,11 +179,11 @@ def augment(
     }
 
 
-def shuffled_labels(labels: dict[str, Tensor], first: int, seed: int):
+def shuffled_labels(labels: dict[str, Shaped[Tensor, " n"]], first: int, seed: int):
     """A negative control: ``prepare`` for ``fit`` that gives every image another's
     labels, for good.
 
-    ``labels`` holds those of the images ``first``, ``first + 1``, ...: ``(N,)`` each.
+    ``labels`` holds those of the images ``first``, ``first + 1``, ....
     """
     count = len(next(iter(labels.values())))
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
@@ -190,10 +195,10 @@ def shuffled_labels(labels: dict[str, Tensor], first: int, seed: int):
     return prepare
 
 
-def labels_on(labelled: Tensor, count: int, first: int = 0):
+def labels_on(labelled: Int[Tensor, " n"], count: int, first: int = 0):
     """``prepare`` for ``fit`` that marks which images may use their landmarks.
 
-    ``labelled (N,)`` holds their numbers, of the images ``first``, ``first + 1``, ...
+    ``labelled`` holds their numbers, of the images ``first``, ``first + 1``, ...
     Batches get ``labelled (B,)`` bool.
     """
     mask = torch.zeros(count, dtype=torch.bool)
@@ -206,8 +211,10 @@ def labels_on(labelled: Tensor, count: int, first: int = 0):
     return prepare
 
 
-def class_balanced_subset(labels: Tensor, share: float, seed: int = 0) -> Tensor:
-    """Which images keep their landmarks: ``share`` of each class, as an ``(N,)`` mask.
+def class_balanced_subset(
+    labels: Int[Tensor, " n"], share: float, seed: int = 0
+) -> Bool[Tensor, " n"]:
+    """Which images keep their landmarks: ``share`` of each class.
 
     Honari et al. 2018, section 4.2: labelled subsets hold every class equally. At least
     one image of each class is taken.

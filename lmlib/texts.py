@@ -2,6 +2,7 @@
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 Ends = tuple[int | None, int | None]  # of a range of image numbers
@@ -56,7 +57,7 @@ def read_images(text: str, split: str) -> tuple[str, Ends | None]:
     return name, read_ends(ends) if colon else None
 
 
-def as_range(ends: Ends | None, count: int) -> range:
+def as_range(ends: Sequence[int | None] | None, count: int) -> range:
     """Image numbers between two ends, of ``count`` images; None: all."""
     first, last = ends or (None, None)
     start, stop = first or 0, count if last is None else last

@@ -4,6 +4,7 @@ import math
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from lmlib.geometry import Affine, Chain, ThinPlateSpline, Warp, pixel_grid
@@ -47,8 +48,8 @@ def seqmt_affine(batch: int, preset: str = "blocks", generator=None) -> Affine:
     )
 
 
-def control_grid(side: int) -> Tensor:
-    """``side x side`` control points at cell centres, ``(side^2, 2)``."""
+def control_grid(side: int) -> Float[Tensor, "{side*side} 2"]:
+    """``side x side`` control points at cell centres."""
     return pixel_grid(side, side).reshape(-1, 2)
 
 
@@ -80,9 +81,9 @@ def lmdis_warp(
 
 
 def lmdis_landmark_warp(
-    points: Tensor, generator=None, bend: float = 0.05
+    points: Float[Tensor, "b k 2"], generator=None, bend: float = 0.05
 ) -> ThinPlateSpline:
-    """Zhang et al. 2018: the current landmarks ``(B, K, 2)`` serve as control points.
+    """Zhang et al. 2018: the current landmarks serve as control points.
 
     The four corners are held, so that few or clumped landmarks still give a warp;
     points on top of each other are regularised apart (the released code drops small

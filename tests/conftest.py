@@ -5,6 +5,12 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("LMLIB_BUDGET", "quick")
 
+# Signatures say shapes. Here they are checked, so before anything of lmlib is imported.
+from jaxtyping import config as checks  # noqa: E402
+from jaxtyping import install_import_hook  # noqa: E402
+
+install_import_hook("lmlib", "shape_checks.checked")
+
 import matplotlib  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
@@ -25,6 +31,14 @@ def chromium_executable() -> str:
         on_ci = os.environ.get("CI") == "true"
         (pytest.fail if on_ci else pytest.skip)(chromium.MISSING)
     return path
+
+
+@pytest.fixture
+def unchecked():
+    """Wrong arguments reach the library's own checks, as they do outside of tests."""
+    checks.update("jaxtyping_disable", True)
+    yield
+    checks.update("jaxtyping_disable", False)
 
 
 @pytest.fixture

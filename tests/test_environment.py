@@ -40,7 +40,7 @@ DISTRIBUTIONS = {
 }
 LOCAL = {"lmlib", "lmscenes", "lmcourse", "tests", "tools", "benchmarks", "conftest"}
 # Helpers of the tests, beside them.
-LOCAL |= {"exercise_answers", "spots", "toy_claims", "fuzzing"}
+LOCAL |= {"exercise_answers", "spots", "toy_claims", "fuzzing", "shape_checks"}
 # The library may use the base packages only, the course its extra, the rest also the
 # test extra.
 LIBRARY_FOLDERS = ("lmlib", "lmscenes")

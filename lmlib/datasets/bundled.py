@@ -4,13 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Shaped
 from PIL import Image
 from torch import Tensor
 
 from lmlib.datasets import Size, height_and_width
 from lmlib.datasets.images import image_numbers
 from lmlib.datasets.photos import Box, cut, frame
-from lmlib.samples import Batch, to_gray
+from lmlib.samples import Batch, Numbers, to_gray
 
 LFW_LEAST = 20  # photographs of a person; with all people, LFW would be 13,233 images
 
@@ -25,7 +26,7 @@ class Arrays:
         self,
         pixels: np.ndarray,
         size: Size,
-        labels: dict[str, Tensor],
+        labels: dict[str, Shaped[Tensor, "n ..."]],
         crop: str | Box = "centre",
         gray: bool = False,
     ):
@@ -41,7 +42,7 @@ class Arrays:
         """All image numbers."""
         return range(len(self))
 
-    def batch(self, indices: range | Tensor, device=None) -> Batch:
+    def batch(self, indices: Numbers, device=None) -> Batch:
         """``image (B, C, H, W)``, C 1 or 3, ``index`` and the labels."""
         index = image_numbers(indices, len(self))
         parts = []

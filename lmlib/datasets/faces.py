@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lmlib.datasets import (
@@ -47,8 +48,8 @@ CELEBA_CROPS = {
 CELEBA_LAST = {"train": 162_770, "val": 182_637, "test": 202_599}
 
 
-def face_boxes(points: Tensor) -> Tensor:
-    """Square boxes ``(N, 4)`` around five points ``(N, 5, 2)`` of faces.
+def face_boxes(points: Float[Tensor, "n 5 2"]) -> Float[Tensor, "n 4"]:
+    """Square boxes around five points of faces.
 
     With s the root of the mean squared distance of the points from their mean, the side
     is 5.58 s and the centre .16 s above that mean: on average columns 21 to 157 and
@@ -339,7 +340,7 @@ def _celeba_partition(folder: Path, rows: dict) -> dict[str, str]:
     return part
 
 
-def _celeba_attributes(path: Path, names: list[str]) -> Tensor:
+def _celeba_attributes(path: Path, names: list[str]) -> Bool[Tensor, "n 40"]:
     rows = {}
     for line, (name, *codes) in read_table(path, 41):
         if not {*codes} <= {"1", "-1"}:

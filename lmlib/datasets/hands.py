@@ -7,6 +7,7 @@ from typing import NamedTuple
 from xml.parsers import expat
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from lmlib.datasets import (
@@ -136,8 +137,8 @@ def _check_pairs(
         complain(faults, partial)
 
 
-def _landmarks(order: list[Point], read: list[Places]) -> Tensor:
-    """Points of images in one order, ``(N, 25, 2)``; NaN where they are hidden."""
+def _landmarks(order: list[Point], read: list[Places]) -> Float[Tensor, "n 25 2"]:
+    """Points of images in one order; NaN where they are hidden."""
     slot = {point: number for number, point in enumerate(order)}
     landmarks = torch.full((len(read), POINTS, 2), torch.nan)
     for row, points in enumerate(read):
@@ -146,8 +147,8 @@ def _landmarks(order: list[Point], read: list[Places]) -> Tensor:
     return landmarks
 
 
-def _boxes(landmarks: Tensor, context: float) -> Tensor:
-    """Squares around the points that are seen, ``(N, 4)``."""
+def _boxes(landmarks: Float[Tensor, "n k 2"], context: float) -> Float[Tensor, "n 4"]:
+    """Squares around the points that are seen."""
     low = landmarks.nan_to_num(torch.inf).amin(1)
     high = landmarks.nan_to_num(-torch.inf).amax(1)
     side = context * (high - low).amax(-1).clamp(min=1)

@@ -7,16 +7,16 @@ bytes, a type (8: bytes), the number of dimensions, their sizes.
 import gzip
 import math
 import zlib
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from lmlib.datasets import Size, find_folder, height_and_width, locate
-from lmlib.samples import Batch, as_tensor
+from lmlib.datasets.photos import Box
+from lmlib.samples import Batch, Numbers, as_tensor
 
 LARGEST = 2**28  # bytes; MNIST has 47 million
 FILES = {
@@ -58,7 +58,7 @@ def read_idx(path: Path) -> np.ndarray:
     return content.reshape(shape)
 
 
-def _head(path: Path, file: BinaryIO) -> tuple[int, ...]:
+def _head(path: Path, file: BufferedIOBase) -> tuple[int, ...]:
     """The sizes that the head announces."""
     start = file.read(4)
     if len(start) < 4 or start[:2] != b"\0\0":
@@ -82,7 +82,7 @@ def _head(path: Path, file: BinaryIO) -> tuple[int, ...]:
     return shape
 
 
-def _read_into(file: BinaryIO, content: np.ndarray) -> int:
+def _read_into(file: BufferedIOBase, content: np.ndarray) -> int:
     """Fill an array from a file; the number of bytes that there were."""
     view, read = memoryview(content), 0
     while read < len(view):
@@ -137,8 +137,8 @@ class Idx:
         """All image numbers."""
         return range(len(self))
 
-    def batch(self, indices: range | Tensor, device=None) -> Batch:
-        index = torch.as_tensor(as_tensor(indices))
+    def batch(self, indices: Numbers, device=None) -> Batch:
+        index = as_tensor(indices)
         image = self.images[index].unsqueeze(1).to(device).float() / 255
         if self.size and self.size != image.shape[-2:]:
             image = F.interpolate(
@@ -169,7 +169,7 @@ def _read(
     folder: Path | None,
     split: str,
     size: Size,
-    crop: str = "centre",
+    crop: str | Box = "centre",
     gray: bool = True,
     partial: bool = False,
 ) -> Idx:

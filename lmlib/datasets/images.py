@@ -15,11 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from lmlib.datasets import Size, height_and_width
 from lmlib.datasets.photos import SUFFIXES, Box, cut, frame, opened_photo
-from lmlib.samples import Batch, as_tensor, to_gray
+from lmlib.samples import Batch, Numbers, as_tensor, to_gray
 
 
 @cache
@@ -28,9 +29,9 @@ def workers() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(min(16, os.cpu_count() or 1), "decode")
 
 
-def image_numbers(indices: range | Tensor, count: int) -> Tensor:
+def image_numbers(indices: Numbers, count: int) -> Int[Tensor, " n"]:
     """Image numbers as a tensor on the CPU; IndexError for one that none has."""
-    index = torch.as_tensor(as_tensor(indices)).cpu()
+    index = as_tensor(indices).cpu()
     if ((index < 0) | (index >= count)).any():
         raise IndexError(f"the images are numbered 0 to {count - 1}")
     return index
@@ -43,13 +44,13 @@ class Ahead:
         self.load, self.count = load, count
         self.begun: dict[int, Future] = {}
 
-    def begin(self, indices: range | Tensor) -> None:
+    def begin(self, indices: Numbers) -> None:
         """Start on images that will be asked for next."""
         for index in as_tensor(indices).tolist():
             if index not in self.begun:
                 self.begun[index] = workers().submit(self.load, index)
 
-    def take(self, indices: range | Tensor) -> tuple[Tensor, list]:
+    def take(self, indices: Numbers) -> tuple[Int[Tensor, " n"], list]:
         """The numbers as a tensor and what was loaded; IndexError for one too large."""
         index = image_numbers(indices, self.count)
         self.begin(index)
@@ -64,13 +65,13 @@ class ImageSet:
         paths: of N images.
         size: side of the square the images become, or ``(height, width)``.
         crop: what part of each image: see ``photos.frame``; or ``boxes``.
-        boxes: ``(N, 4)`` left, top, right, bottom in pixels of the file, edges: the
-            first pixel reaches from 0 to 1.
-        landmarks: ``(N, K, 2)`` x and y in pixels of the file, 0 the centre of the
-            first. NaN where there is none.
-        visible: ``(N, K)`` bool; by default all that are not NaN. With ``inside``,
-            landmarks outside the box count as hidden.
-        labels: more tensors ``(N, ...)``, given out with each batch.
+        boxes: left, top, right, bottom in pixels of the file, edges: the first pixel
+            reaches from 0 to 1.
+        landmarks: x and y in pixels of the file, 0 the centre of the first. NaN where
+            there is none.
+        visible: by default all that are not NaN. With ``inside``, landmarks outside the
+            box count as hidden.
+        labels: more tensors, given out with each batch.
         gray: one channel in place of three.
 
     ``batch`` gives ``image (B, C, H, W)``, ``index (B,)``, the labels and, where there
@@ -83,10 +84,10 @@ class ImageSet:
         size: Size,
         *,
         crop: str | Box = "centre",
-        boxes: Tensor | None = None,
-        landmarks: Tensor | None = None,
-        visible: Tensor | None = None,
-        labels: dict[str, Tensor] | None = None,
+        boxes: Shaped[Tensor, "n 4"] | None = None,
+        landmarks: Float[Tensor, "n k 2"] | None = None,
+        visible: Bool[Tensor, "n k"] | None = None,
+        labels: dict[str, Shaped[Tensor, "n ..."]] | None = None,
         gray: bool = False,
         inside: bool = True,
     ):
@@ -122,9 +123,9 @@ class ImageSet:
         """All image numbers."""
         return range(len(self))
 
-    def subset(self, numbers: range | Tensor) -> "ImageSet":
+    def subset(self, numbers: Numbers) -> "ImageSet":
         """Some of the images, numbered from zero in the order given."""
-        rows = torch.as_tensor(as_tensor(numbers))
+        rows = as_tensor(numbers)
 
         def of(value):
             return None if value is None else value[rows]
@@ -162,11 +163,11 @@ class ImageSet:
     def _points(self) -> bool:
         return self.landmarks is not None
 
-    def prefetch(self, indices: range | Tensor) -> None:
+    def prefetch(self, indices: Numbers) -> None:
         """Begin to decode images that will be asked for next."""
         self._ahead.begin(indices)
 
-    def batch(self, indices: range | Tensor, device=None) -> Batch:
+    def batch(self, indices: Numbers, device=None) -> Batch:
         """The images of these numbers; IndexError for a number that none has."""
         index, parts = self._ahead.take(indices)
         image = torch.from_numpy(np.stack([pixels for pixels, _ in parts]))
@@ -183,21 +184,27 @@ class ImageSet:
         return {name: value.to(device) for name, value in batch.items()}
 
 
-def in_box(points: Tensor, boxes: Tensor) -> Tensor:
-    """Pixels of the file ``(B, K, 2)`` to [-1, 1] of the boxes ``(B, 4)``."""
+def in_box(
+    points: Float[Tensor, "b k 2"], boxes: Shaped[Tensor, "b 4"]
+) -> Float[Tensor, "b k 2"]:
+    """Pixels of the file to [-1, 1] of the boxes."""
     corner, opposite = boxes[:, None, :2], boxes[:, None, 2:]
     # Pixel 0 is half a pixel from the edge.
     return 2 * (points + 0.5 - corner) / (opposite - corner) - 1
 
 
-def from_box(points: Tensor, boxes: Tensor) -> Tensor:
+def from_box(
+    points: Float[Tensor, "b k 2"], boxes: Shaped[Tensor, "b 4"]
+) -> Float[Tensor, "b k 2"]:
     """The way back: [-1, 1] of the boxes to pixels of the file."""
     corner, opposite = boxes[:, None, :2], boxes[:, None, 2:]
     return (points + 1) / 2 * (opposite - corner) + corner - 0.5
 
 
-def square(centre: Tensor, side: Tensor) -> Tensor:
-    """Square boxes ``(N, 4)`` from centres ``(N, 2)`` and sides ``(N,)``."""
+def square(
+    centre: Float[Tensor, "n 2"], side: Float[Tensor, " n"]
+) -> Float[Tensor, "n 4"]:
+    """Square boxes from centres and sides."""
     half = side[:, None] / 2
     return torch.cat([centre - half, centre + half], 1)
 
@@ -275,7 +282,7 @@ class Images:
     def indices(self) -> range:
         return range(len(self))
 
-    def _shares(self, index: Tensor) -> Iterator[tuple]:
+    def _shares(self, index: Int[Tensor, " n"]) -> Iterator[tuple]:
         """Each part with its rows of a batch and its own numbers of those images."""
         for part, stop in zip(self.parts, self.ends, strict=True):
             start = stop - len(part)
@@ -283,12 +290,12 @@ class Images:
             if len(rows):
                 yield part, rows, as_tensor(part.indices)[index[rows] - start]
 
-    def prefetch(self, indices) -> None:
+    def prefetch(self, indices: Numbers) -> None:
         for part, _, numbers in self._shares(as_tensor(indices)):
             if hasattr(part, "prefetch"):
                 part.prefetch(numbers)
 
-    def batch(self, indices, device=None) -> Batch:
+    def batch(self, indices: Numbers, device=None) -> Batch:
         index = image_numbers(indices, len(self))
         rows, images = [], []
         for part, row, numbers in self._shares(index):
@@ -301,8 +308,10 @@ class Images:
         return {**more, "image": image, "index": index.to(image.device)}
 
 
-def with_channels(images: Tensor, channels: int) -> Tensor:
-    """Colours to grey ``(B, 1, H, W)``, or grey to three equal colours."""
+def with_channels(
+    images: Float[Tensor, "b _ h w"], channels: int
+) -> Float[Tensor, "b _ h w"]:
+    """Colours to grey, or grey to three equal colours."""
     if images.shape[1] == 3 and channels == 1:
         return to_gray(images)
     if images.shape[1] == 1:

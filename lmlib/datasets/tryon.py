@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from lmlib.datasets import (
     FARTHEST,
@@ -26,7 +25,7 @@ from lmlib.datasets import (
 )
 from lmlib.datasets.images import Ahead, image_files, in_box
 from lmlib.datasets.photos import Box, cut, frame, opened_classes, opened_photo
-from lmlib.samples import Batch, to_gray
+from lmlib.samples import Batch, Numbers, to_gray
 
 Parts = dict[str, tuple[str, ...]]  # of each part, the folders it may be in
 
@@ -119,11 +118,11 @@ class Pairs:
             raise ValueError(f"{path}: the crop {self.crop!r} reaches over its edge")
         return box
 
-    def prefetch(self, indices: range | Tensor) -> None:
+    def prefetch(self, indices: Numbers) -> None:
         """Begin to decode pairs that will be asked for next."""
         self._ahead.begin(indices)
 
-    def batch(self, indices: range | Tensor, device=None) -> Batch:
+    def batch(self, indices: Numbers, device=None) -> Batch:
         """The pairs of these numbers; IndexError for a number that none has."""
         index, parts = self._ahead.take(indices)
         raw = {

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, get_type_hints
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from lmlib.samples import Batch, Pool
@@ -102,13 +103,13 @@ class Method(nn.Module):
 
     # -- what every method has ---------------------------------------------------------
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """Named scalar terms, weighted; their sum is trained. Terms of weight zero are
         left out."""
         raise NotImplementedError
 
-    def landmarks(self, images: Tensor) -> Tensor:
-        """``(B, C, size, size)`` in [0, 1] to landmarks ``(B, K, 2)`` in [-1, 1]."""
+    def landmarks(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k 2"]:
+        """Images of ``size`` pixels a side, in [0, 1], to landmarks in [-1, 1]."""
         raise NotImplementedError
 
     # -- what some have ----------------------------------------------------------------
@@ -129,18 +130,18 @@ class Method(nn.Module):
         numbers are seeded for each step."""
         return batch
 
-    def crop(self, images: Tensor) -> Tensor:
-        """The part of images ``(B, C, frame, frame)`` that the network sees."""
+    def crop(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c size size"]:
+        """The part of images, of ``frame`` pixels a side, that the network sees."""
         return images
 
-    def calibrate(self, images: Tensor) -> None:
+    def calibrate(self, images: Float[Tensor, "b c h w"]) -> None:
         """Fit the random start to some training images."""
 
-    def finish(self, data, indices: Tensor) -> None:
+    def finish(self, data, indices: Int[Tensor, " n"]) -> None:
         """What is computed once, from training images, when training has ended."""
 
-    def pools(self, images: Tensor, labelled: Tensor) -> Pool:
-        """Image numbers to draw from, of ``images (N,)`` with a mask of those that have
+    def pools(self, images: Int[Tensor, " n"], labelled: Bool[Tensor, " n"]) -> Pool:
+        """Image numbers to draw from, of ``images`` with a mask of those that have
         landmark labels: a tuple of pools shares every batch."""
         return images
 

@@ -37,6 +37,8 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float, Int
 from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor, nn
 
@@ -169,19 +171,23 @@ class DveConfig(Config):
 
 # --- equations 2, 3 and 5 -------------------------------------------------------------
 
+Dense = Float[Tensor, "p c h w"]  # images, or a vector for each of their cells
 
-def exchange(source: Tensor, auxiliary: Tensor, *, plain: bool = False) -> Tensor:
+
+def exchange(
+    source: Dense,
+    auxiliary: Float[Tensor, "p c y x"] | Float[Tensor, "p a c y x"],
+    *,
+    plain: bool = False,
+) -> Dense:
     """Eq. 5: what each source vector finds in the auxiliary images.
 
     Args:
-        source: ``(P, C, h, w)``: phi_u.
-        auxiliary: ``(P, C, h, w)``, or ``(P, A, C, h, w)`` for a set of A images
-            (section 3.4), whose pixels share one softmax.
+        source: phi_u.
+        auxiliary: of one image, or of a set of A images (section 3.4), whose pixels
+            share one softmax.
         plain: as the equation stands. The attention kernel gives the same, and keeps no
             matrix of all pixels by all pixels.
-
-    Returns:
-        ``(P, C, h, w)``.
     """
     if auxiliary.ndim == 4:
         auxiliary = auxiliary.unsqueeze(1)
@@ -192,28 +198,28 @@ def exchange(source: Tensor, auxiliary: Tensor, *, plain: bool = False) -> Tenso
         found = share @ keys
     else:
         found = dve_fast.attention(query, keys)
-    return found.mT.unflatten(2, source.shape[-2:])
+    return rearrange(found, "p (h w) c -> p c h w", h=source.shape[-2])
 
 
 def matching_loss(
-    source: Tensor,
-    target: Tensor,
-    where: Tensor,
-    weight: Tensor | None = None,
+    source: Dense,
+    target: Float[Tensor, "p c y x"],
+    where: Float[Tensor, "p h*w 2"],
+    weight: Float[Tensor, "p h*w"] | None = None,
     *,
     stride: float = 1.0,
     power: float = 1.0,
     tile: int | None = None,
     plain: bool = False,
-) -> Tensor:
+) -> Float[Tensor, ""]:
     """Eq. 3: the expected distance between where a vector belongs and where it matches.
 
     Args:
-        source: ``(P, C, h, w)``: phi_u, exchanged or not.
-        target: ``(P, C, H, W)``: phi'_v.
-        where: ``(P, h w, 2)``: g u, x and y in cells of the target, counted from the
-            centre of the first. May lie outside. Gets no gradient.
-        weight: ``(P, h w)``, how much each u counts; None for all alike.
+        source: phi_u, exchanged or not.
+        target: phi'_v.
+        where: g u, x and y in cells of the target, counted from the centre of the
+            first. May lie outside. Gets no gradient.
+        weight: how much each u counts; None for all alike.
         stride: pixels a cell, so that distances are in pixels of the input image.
         power: of the distance.
         tile: numbers of the similarity matrix at a time; None for what is fast here.
@@ -222,7 +228,7 @@ def matching_loss(
             forgotten, so that memory is linear in the number of pixels.
 
     Returns:
-        A scalar: the mean over u and pairs.
+        The mean over u and pairs.
     """
     if source.shape[:2] != target.shape[:2] or where.shape[:2] != (
         len(source),
@@ -251,17 +257,19 @@ def matching_loss(
     )
 
 
-def _vectors(descriptors: Tensor) -> Tensor:
-    """``(P, C, ...)`` to ``(P, N, C)``, one vector a pixel."""
-    return descriptors.flatten(2).transpose(1, 2)
+def _vectors(descriptors: Float[Tensor, "p c ..."]) -> Float[Tensor, "p n c"]:
+    """One vector a pixel."""
+    return rearrange(descriptors, "p c ... -> p (...) c")
 
 
-def match_scores(descriptors: Tensor, points: Tensor, others: Tensor) -> Tensor:
-    """How well each cell of another image matches points of this one.
+def match_scores(
+    descriptors: Float[Tensor, "b c h w"],
+    points: Float[Tensor, "b k 2"],
+    others: Float[Tensor, "b c y x"],
+) -> Float[Tensor, "b k y x"]:
+    """How well each cell of another image matches points of this one, in [-1, 1].
 
-    descriptors ``(B, C, h, w)``, points ``(B, K, 2)`` in [-1, 1], others
-    ``(B, C, H, W)``; returns dot products ``(B, K, H, W)``, the logits of eq. 2. A
-    point's vector is that of the cell it falls in.
+    Dot products, the logits of eq. 2. A point's vector is that of the cell it falls in.
     """
     height, width = descriptors.shape[-2:]
     x, y = to_pixels(points, (height, width)).round().long().unbind(-1)
@@ -275,10 +283,7 @@ def match_scores(descriptors: Tensor, points: Tensor, others: Tensor) -> Tensor:
 
 
 class SmallNet(nn.Sequential):
-    """Six convolutions, the first pooled, three dilated (appendix D).
-
-    ``(B, 3, H, W)`` to ``(B, channels, H / 2, W / 2)``.
-    """
+    """Six convolutions, the first pooled, three dilated (appendix D)."""
 
     def __init__(self, channels: int, widths: tuple[int, ...]):
         layers: list[nn.Module] = []
@@ -302,7 +307,7 @@ class SmallNet(nn.Sequential):
 
 
 def network(config: DveConfig) -> nn.Module:
-    """Images ``(B, 3, H, W)`` to descriptors ``(B, C, H / 2, W / 2)``."""
+    """Images ``"b 3 h w"`` to descriptors ``"b c h/2 w/2"``."""
     if config.network == "smallnet":
         return SmallNet(config.channels, config.widths)
     return Hourglass(3, config.channels, config.planes, config.depth)
@@ -352,7 +357,7 @@ class Dve(Method):
         )
 
     @torch.no_grad()
-    def finish(self, data, indices: Tensor) -> None:
+    def finish(self, data, indices: Int[Tensor, " n"]) -> None:
         """The kinds of descriptors, from about 100 training images."""
         device, training = self.mean.device, self.training
         some = indices[:: max(1, len(indices) // 100)][:100]
@@ -362,7 +367,7 @@ class Dve(Method):
             for part in some.split(50)
         ]
         self.train(training)
-        vectors = torch.cat(parts).permute(0, 2, 3, 1).flatten(0, 2)
+        vectors = rearrange(torch.cat(parts), "b c h w -> (b h w) c")
         few = vectors[:: max(1, len(vectors) // CLUSTERED)]
         self.centres = cluster(few, self.config.landmarks).to(device)
 
@@ -376,20 +381,25 @@ class Dve(Method):
             )
         return config
 
-    def descriptors(self, images: Tensor) -> Tensor:
-        """``Phi(x)``: ``(B, 3, H, W)`` in [0, 1] to ``(B, C, H / 2, W / 2)``."""
+    def descriptors(
+        self, images: Float[Tensor, "b 3 h w"]
+    ) -> Float[Tensor, "b c h//2 w//2"]:
+        """``Phi(x)`` of images in [0, 1]."""
         images = (check_images(images, 3) - self.mean) / self.deviation
         vectors = self.network(images)
         unit = self.config.unit
         return unit * F.normalize(vectors, dim=1) if unit else vectors
 
-    def crop(self, images: Tensor, points: Tensor | None = None):
+    def crop(
+        self,
+        images: Float[Tensor, "b c h w"],
+        points: Float[Tensor, "b k 2"] | None = None,
+    ):
         """The middle of images, and their points where given; see ``crop``."""
         return crop(images, points, self.config)
 
-    def landmarks(self, images: Tensor) -> Tensor:
-        """``(B, 3, size, size)`` to ``(B, K, 2)``: regressed, or places of kinds of
-        descriptors."""
+    def landmarks(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b k 2"]:
+        """Regressed, or places of kinds of descriptors."""
         vectors = self.descriptors(images)
         if self.regressor is not None:
             return self.regressor(vectors)
@@ -401,17 +411,22 @@ class Dve(Method):
             )
         return virtual_points(vectors, self.centres)
 
-    def match(self, images: Tensor, points: Tensor, others: Tensor) -> Tensor:
-        """Points ``(B, K, 2)`` of images, found in others: the best cell's centre."""
+    def match(
+        self,
+        images: Float[Tensor, "b 3 h w"],
+        points: Float[Tensor, "b k 2"],
+        others: Float[Tensor, "b 3 y x"],
+    ) -> Float[Tensor, "b k 2"]:
+        """Points of images, found in others: the best cell's centre."""
         return hard_argmax(
             match_scores(self.descriptors(images), points, self.descriptors(others))
         )
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """Eq. 3, with the exchange of eq. 5 if there are auxiliaries.
 
-        Auxiliary images are, in this order of precedence: ``batch["auxiliary"]``
-        ``(B, 3, H, W)``, one for each pair; the ``pool`` last images of the batch,
+        Auxiliary images are, in this order of precedence: ``batch["auxiliary"]``, one
+        for each pair; the ``pool`` last images of the batch,
         ``auxiliaries`` of them drawn for each pair; the source images of the pairs that
         follow (of the last pair: the first).
         """
@@ -442,8 +457,8 @@ class Dve(Method):
         )
         return {"matching": loss}
 
-    def _choose(self, pairs: int, pool: int) -> Tensor:
-        """Which auxiliary images each pair uses: ``(P, A)``."""
+    def _choose(self, pairs: int, pool: int) -> Int[Tensor, "{pairs} a"]:
+        """Which auxiliary images each pair uses."""
         count = min(self.auxiliaries, pool or max(pairs - 1, 1))
         if pool:
             order = torch.rand(pairs, pool, generator=self.generator)
@@ -451,11 +466,10 @@ class Dve(Method):
         follow = torch.arange(1, count + 1)
         return (torch.arange(pairs).unsqueeze(1) + follow) % pairs
 
-    def pair(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    def pair(
+        self, batch: Batch
+    ) -> tuple[Dense, Dense, Float[Tensor, "p n 2"], Float[Tensor, "p n"] | None]:
         """Images u and v, where each cell of u lies in v, and how much it counts.
-
-        Returns ``(P, 3, size, size)`` twice, ``(P, h w, 2)`` in [-1, 1], and
-        ``(P, h w)`` or None.
 
         * "warps": both are warped copies of ``batch["image"]``.
         * "flow": ``image`` and ``image2`` of the batch; ``flow`` ``(P, H, W, 2)`` says
@@ -479,10 +493,12 @@ class Dve(Method):
         if valid is not None:  # a cell counts if all its pixels do
             flow = flow.where(valid > 0, 0.0)  # NaN times 0 is NaN
             weight = (F.avg_pool2d(valid, stride) == 1).to(u).flatten(1)
-        where = F.avg_pool2d(flow, stride).flatten(2).transpose(1, 2)
+        where = _vectors(F.avg_pool2d(flow, stride))
         return self._jitter(u), self._jitter(v), where, weight
 
-    def views(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def views(
+        self, images: Float[Tensor, "p c _ _"]
+    ) -> tuple[Dense, Dense, Float[Tensor, "p n 2"]]:
         """Two warped crops u and v of each image, and where cells of u lie in v.
 
         Of two chained warps, v has gone through the first, milder one, u through both.
@@ -507,10 +523,14 @@ class Dve(Method):
         return colour_jitter(images, amount, self.generator) if amount else images
 
 
-def crop(images: Tensor, points: Tensor | None, config: DveConfig):
+def crop(
+    images: Float[Tensor, "b c h w"],
+    points: Float[Tensor, "b k 2"] | None,
+    config: DveConfig,
+):
     """The centre that networks are trained on: from ``frame`` to ``size`` pixels.
 
-    Images ``(B, 3, H, W)``, and points ``(B, K, 2)`` in [-1, 1] where given.
+    Images alone, or with them their points in [-1, 1] where given.
     """
     side = round(images.shape[-1] * config.size / config.frame)
     top, left = ((length - side) // 2 for length in images.shape[-2:])
@@ -518,10 +538,12 @@ def crop(images: Tensor, points: Tensor | None, config: DveConfig):
     return images if points is None else (images, points * (config.frame / config.size))
 
 
-def colour_jitter(images: Tensor, amount: float, generator=None) -> Tensor:
+def colour_jitter(
+    images: Float[Tensor, "b 3 h w"], amount: float, generator=None
+) -> Float[Tensor, "b 3 h w"]:
     """Random brightness, contrast, saturation (factors 1 +- amount) and colour noise.
 
-    Images ``(B, 3, H, W)`` in [0, 1]. The noise is AlexNet's: along the principal
+    Images in [0, 1]. The noise is AlexNet's: along the principal
     components of natural colours, deviation .1.
     """
     count = len(images)
@@ -550,9 +572,11 @@ COLOUR_SPREAD = (0.2175, 0.0188, 0.0045)
 # --- from descriptors to landmarks ----------------------------------------------------
 
 
-def cluster(vectors: Tensor, count: int = CLUSTERS) -> Tensor:
-    """Directions of ``count`` kinds of descriptors ``(N, C)``: ``(count, C)``, by
-    k-means. It sees no label, and takes seconds in place of a gradient descent.
+def cluster(
+    vectors: Float[Tensor, "n c"], count: int = CLUSTERS
+) -> Float[Tensor, "{count} c"]:
+    """Directions of kinds of descriptors, by k-means. It sees no label, and takes
+    seconds in place of a gradient descent.
 
     Raises:
         ValueError: fewer descriptors than kinds.
@@ -564,8 +588,10 @@ def cluster(vectors: Tensor, count: int = CLUSTERS) -> Tensor:
     return F.normalize(torch.from_numpy(model.fit(vectors).cluster_centers_), dim=1)
 
 
-def virtual_points(descriptors: Tensor, centres: Tensor) -> Tensor:
-    """Where each kind of descriptor is: ``(B, C, h, w)`` to ``(B, count, 2)``."""
+def virtual_points(
+    descriptors: Float[Tensor, "b c h w"], centres: Float[Tensor, "k c"]
+) -> Float[Tensor, "b k 2"]:
+    """Where each kind of descriptor is."""
     vectors = F.normalize(descriptors, dim=1)
     maps = torch.einsum("pc,bchw->bphw", centres, vectors)
     return soft_argmax(maps, VirtualPoints.beta)
@@ -588,23 +614,23 @@ class VirtualPoints(Method):
         scale = 1 / math.sqrt(2 * points)
         self.linear = nn.Parameter(scale * torch.randn(landmarks, 2 * points, 2))
 
-    def virtual(self, descriptors: Tensor) -> Tensor:
-        """``(B, C, h, w)`` to virtual points ``(B, landmarks * points, 2)``."""
+    def virtual(self, descriptors: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n 2"]:
+        """Virtual points: ``points`` for each landmark."""
         maps = torch.einsum("pc,bchw->bphw", self.filters, descriptors)
         return soft_argmax(maps, self.beta)
 
-    def forward(self, descriptors: Tensor) -> Tensor:
-        """``(B, C, h, w)`` to landmarks ``(B, K, 2)`` in [-1, 1]."""
+    def forward(self, descriptors: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k 2"]:
+        """Landmarks in [-1, 1]."""
         landmarks, points = self.counts
         each = self.virtual(descriptors).view(-1, landmarks, 2 * points)
         return torch.einsum("bkp,kpx->bkx", each, self.linear)
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """Trains on frozen descriptors: ``batch["image"]`` holds them."""
         return {"regression": regression_loss(self(batch["image"]), batch)}
 
 
-def regression_loss(points: Tensor, batch: Batch) -> Tensor:
+def regression_loss(points: Float[Tensor, "b k 2"], batch: Batch) -> Float[Tensor, ""]:
     """Smooth L1 on coordinates times 10; hidden landmarks count as zero."""
     error = F.smooth_l1_loss(10 * points, 10 * batch["landmarks"], reduction="none")
     return (error.mean(-1) * batch["visible"]).mean()

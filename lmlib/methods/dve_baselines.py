@@ -13,6 +13,7 @@ head, one linear layer on its last maps.
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from lmlib.geometry import pixel_grid, to_pixels
@@ -36,11 +37,11 @@ class SparseLandmarks(Dve):
         self.weights = {"alignment": 1.0, "diversity": diversity}
         self.pooling = pooling
 
-    def landmarks(self, images: Tensor) -> Tensor:
-        """``(B, K, 2)`` in [-1, 1]; no label has named them."""
+    def landmarks(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b k 2"]:
+        """In [-1, 1]; no label has named them."""
         return soft_argmax(self.descriptors(images))
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """Alignment in square cells, and diversity in [0, 1]."""
         u, v, where, _ = self.pair(batch)
         maps = spatial_softmax(self.descriptors(torch.cat([u, v])))
@@ -52,11 +53,15 @@ class SparseLandmarks(Dve):
         return self.weighted(terms)
 
 
-def alignment_loss(first: Tensor, second: Tensor, where: Tensor) -> Tensor:
+def alignment_loss(
+    first: Float[Tensor, "p k h w"],
+    second: Float[Tensor, "p k h w"],
+    where: Float[Tensor, "p h*w 2"],
+) -> Float[Tensor, ""]:
     """``(1/K) sum_r sum_uv p(u|r) q(v|r) |g u - v|^2``: mean square distance in cells.
 
-    Maps ``(P, K, h, w)`` that sum to one; where ``(P, h w, 2)`` in [-1, 1]. The double
-    sum falls apart into means: ``E|gu|^2 + E|v|^2 - 2 E[gu] E[v]``.
+    Maps that sum to one; ``where`` in [-1, 1]. The double sum falls apart into means:
+    ``E|gu|^2 + E|v|^2 - 2 E[gu] E[v]``.
     """
     height, width = first.shape[-2:]
     moved = to_pixels(where, (height, width)).to(first)  # (P, N, 2) in cells
@@ -69,7 +74,7 @@ def alignment_loss(first: Tensor, second: Tensor, where: Tensor) -> Tensor:
     return (squares.squeeze(-1) - 2 * product).mean()
 
 
-def diversity_loss(maps: Tensor, pooling: int) -> Tensor:
+def diversity_loss(maps: Float[Tensor, "p k h w"], pooling: int) -> Float[Tensor, ""]:
     """``1 - (1/K) sum_u max_r p_r(u)`` on maps summed over windows: 0 if no two maps
     share a window."""
     windows = F.avg_pool2d(maps, pooling, ceil_mode=True, divisor_override=1)
@@ -97,8 +102,8 @@ class SmallNetPlus(Method):
         for name, values in (("mean", MEAN), ("deviation", DEVIATION)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), False)
 
-    def landmarks(self, images: Tensor) -> Tensor:
-        """Images ``(B, 3, H, W)``, resized to 64 pixels, to ``(B, K, 2)``."""
+    def landmarks(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b k 2"]:
+        """From images resized to 64 pixels."""
         images = (check_images(images, 3) - self.mean) / self.deviation
         if images.shape[-1] != 64:
             images = F.interpolate(
@@ -106,6 +111,6 @@ class SmallNetPlus(Method):
             )
         return self.points(self.features(images)).unflatten(1, (-1, 2))
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """The same loss as of the regressor on descriptors."""
         return {"regression": regression_loss(self.landmarks(batch["image"]), batch)}

@@ -6,6 +6,7 @@ calls of these; the tests hold both equal, and ``benchmarks/dve.py`` times them.
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 # Numbers of the similarity matrix at a time (`python -m benchmarks dve`): a CPU wants a
@@ -13,11 +14,10 @@ from torch import Tensor
 TILE = {True: 800_000, False: 64_000_000}
 
 
-def attention(query: Tensor, keys: Tensor) -> Tensor:
-    """``softmax(query keys^T) keys``: ``(P, N, C)`` and ``(P, M, C)`` to ``(P, N, C)``.
-
-    Values are the keys, and the scale is 1.
-    """
+def attention(
+    query: Float[Tensor, "p n c"], keys: Float[Tensor, "p m c"]
+) -> Float[Tensor, "p n c"]:
+    """``softmax(query keys^T) keys``: values are the keys, and the scale is 1."""
     # Contiguous, or PyTorch falls back to a product that keeps the whole matrix.
     query, keys = query.contiguous().unsqueeze(1), keys.contiguous().unsqueeze(1)
     found = F.scaled_dot_product_attention(query, keys, keys, scale=1.0)
@@ -25,19 +25,18 @@ def attention(query: Tensor, keys: Tensor) -> Tensor:
 
 
 def expected_distance(
-    source: Tensor,
-    target: Tensor,
-    where: Tensor,
-    weight: Tensor,
+    source: Float[Tensor, "p n c"],
+    target: Float[Tensor, "p {size[0]*size[1]} c"],
+    where: Float[Tensor, "p n 2"],
+    weight: Float[Tensor, "p n"],
     size: tuple[int, int],
     stride: float,
     power: float,
     tile: int | None = None,
-) -> Tensor:
-    """``sum_u weight_u sum_v p(v|u) (stride |g u - v|)^power``, a scalar.
+) -> Float[Tensor, ""]:
+    """``sum_u weight_u sum_v p(v|u) (stride |g u - v|)^power``.
 
-    source ``(P, N, C)``, target ``(P, H W, C)``, where ``(P, N, 2)`` in cells, weight
-    ``(P, N)``; size ``(H, W)``; tile as in ``dve.matching_loss``.
+    ``where`` in cells; ``tile`` as in ``dve.matching_loss``.
     """
     tile = tile or TILE[source.device.type == "cpu"]
     return ExpectedDistance.apply(

@@ -44,6 +44,8 @@ from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from lmlib.geometry import Chain, Flow, Warp, pixel_grid
@@ -128,7 +130,7 @@ class LmdisConfig(Config):
         return self.steps
 
     @property
-    def edge(self) -> Tensor:
+    def edge(self) -> Float[Tensor, " 2"]:
         """Edges of the image per unit of its [-1, 1], x and y; the area is 1."""
         return torch.tensor([self.aspect**0.5, self.aspect**-0.5]) / 2
 
@@ -329,46 +331,54 @@ class LmdisConfig(Config):
 
 # --- equations 2 to 8 -----------------------------------------------------------------
 
+Points = Float[Tensor, "b k 2"]
+Vectors = Float[Tensor, "b k+1 d"]  # one for each landmark, and the background's
+Edge = Float[Tensor, " 2"]  # of the image, in units of [-1, 1]
+Scalar = Float[Tensor, ""]
 
-def detection_maps(scores: Tensor, sharpness: float = 1.0) -> Tensor:
-    """Eq. 2: scores ``(B, K + 1, H, W)`` to maps that sum to one over the channels."""
+
+def detection_maps(
+    scores: Float[Tensor, "b n h w"], sharpness: float = 1.0
+) -> Float[Tensor, "b n h w"]:
+    """Eq. 2: scores to maps that sum to one over the channels."""
     full = torch.promote_types(scores.dtype, torch.float32)  # not in half precision
     return torch.softmax(sharpness * scores.to(full), dim=1)
 
 
-def normalised(maps: Tensor) -> Tensor:
+def normalised(maps: Float[Tensor, "b k h w"]) -> Float[Tensor, "b k h w"]:
     """Each map divided by its sum, zeta in eq. 3: a density over the pixels."""
     return maps / (maps.sum(dim=(-2, -1), keepdim=True) + 1e-6)
 
 
-def concentration(variances: Tensor, edge: Tensor) -> Tensor:
+def concentration(variances: Points, edge: Edge) -> Scalar:
     """Eq. 5 as its text has it, summed over K: ``pi e (var_u + var_v)``.
 
     That is the exponential of the entropy of a round Gaussian whose variance is the
-    mean of both. ``variances (B, K, 2)`` in [-1, 1]; ``edge (2,)``: edges of the image
-    per unit.
+    mean of both. ``variances`` in [-1, 1]; ``edge``: edges of the image per unit.
     """
     return math.pi * math.e * (variances * edge**2).sum((-2, -1)).mean()
 
 
-def separation(points: Tensor, edge: Tensor, sigma: float) -> Tensor:
-    """Eq. 7: ``sum of exp(-d^2 / 2 sigma^2)`` over ordered pairs; points (B, K, 2)."""
+def separation(points: Points, edge: Edge, sigma: float) -> Scalar:
+    """Eq. 7: ``sum of exp(-d^2 / 2 sigma^2)`` over ordered pairs."""
     points = points * edge
     apart = (points.unsqueeze(2) - points.unsqueeze(1)).square().sum(-1)  # (B, K, K)
     others = 1 - torch.eye(points.shape[1], device=points.device, dtype=points.dtype)
     return (torch.exp(-apart / (2 * sigma**2)) * others).sum((-2, -1)).mean()
 
 
-def equivariance(points: Tensor, moved_back: Tensor, edge: Tensor) -> Tensor:
-    """Eq. 8: squared distance of points (B, K, 2) to those found in the warped image
-    and read back, ``g(x')``; summed over K."""
+def equivariance(points: Points, moved_back: Points, edge: Edge) -> Scalar:
+    """Eq. 8: squared distance of points to those found in the warped image and read
+    back, ``g(x')``; summed over K."""
     return ((points - moved_back) * edge).square().sum((-2, -1)).mean()
 
 
-def motion(points: Tensor, flow: Tensor, edge: Tensor, width: float) -> Tensor:
+def motion(
+    points: Points, flow: Float[Tensor, "b h w 2"], edge: Edge, width: float
+) -> Scalar:
     """Eq. 16, negative: the share of all motion that lies under the points.
 
-    points (B, K, 2); flow (B, H, W, 2), where each pixel goes, in [-1, 1].
+    ``flow``: where each pixel goes, in [-1, 1].
     """
     height, width_px = flow.shape[1:3]
     grid = pixel_grid(height, width_px, flow.device)
@@ -378,10 +388,12 @@ def motion(points: Tensor, flow: Tensor, edge: Tensor, width: float) -> Tensor:
     return -torch.einsum("bhw,bkh,bkw->bk", share, gy, gx).sum(-1).mean()
 
 
-def gaussians(points: Tensor, size, width: float | Tensor, edge: Tensor):
-    """Gaussians of height 1 at points (B, K, 2), as factors (B, K, H) and (B, K, W).
+def gaussians(
+    points: Points, size, width: float | Float[Tensor, "b k 1"], edge: Edge
+) -> tuple[Float[Tensor, "b k h"], Float[Tensor, "b k w"]]:
+    """Gaussians of height 1 at points, as factors along y and x.
 
-    ``width``, their deviation in edges of the image, is a number or (B, K, 1).
+    ``width``: their deviation in edges of the image.
     """
     factors = []
     for axis, count in ((1, size[0]), (0, size[1])):
@@ -389,7 +401,7 @@ def gaussians(points: Tensor, size, width: float | Tensor, edge: Tensor):
         line = (2 * line + 1) / count - 1
         away = (line - points[..., axis, None]) * edge[axis]
         factors.append(torch.exp(-0.5 * (away / width).square()))
-    return factors
+    return tuple(factors)
 
 
 class Unpooling(nn.Module):
@@ -416,8 +428,8 @@ class Unpooling(nn.Module):
         )
         self.register_buffer("edge", c.edge, persistent=False)
 
-    def maps(self, points: Tensor) -> Tensor:
-        """Eq. 11 and 12: points ``(B, K, 2)`` to ``D~ (B, M, K + 1, n, n)``."""
+    def maps(self, points: Points) -> Float[Tensor, "b m k+1 n n"]:
+        """Eq. 11 and 12: points to ``D~``."""
         levels = []
         for width in self.config.widths:
             gy, gx = gaussians(points, (self.side, self.side), width, self.edge)
@@ -427,14 +439,14 @@ class Unpooling(nn.Module):
         return torch.stack(levels, dim=1)
 
     def forward(
-        self, points: Tensor, vectors: Tensor | None = None, *, plain: bool = False
-    ) -> Tensor:
-        """``(B, K, 2)`` and ``(B, K + 1, C)`` to ``(B, O, n, n)``.
+        self, points: Points, vectors: Vectors | None = None, *, plain: bool = False
+    ) -> Float[Tensor, "b o n n"]:
+        """Points and vectors to the decoder's first maps.
 
         ``plain``: the features and the stack are made as the equations stand, where
         ``lmdis_fast`` makes neither and gives the same.
         """
-        maps, deep = self.maps(points), None  # D~: (B, M, K + 1, n, n)
+        maps, deep = self.maps(points), None  # D~
         if vectors is not None:
             deep = F.leaky_relu(self.lengthen(vectors), 0.2)  # t_k: (B, K + 1, S)
         if plain:
@@ -500,7 +512,7 @@ class Lmdis(Method):
 
     # -- image to points and vectors ---------------------------------------------------
 
-    def pad(self, images: Tensor) -> Tensor:
+    def pad(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c n n"]:
         """The canvas: images with a margin in the mean colour of their border."""
         c = self.config
         check_images(images, c.image_channels)
@@ -515,21 +527,27 @@ class Lmdis(Method):
         inside = F.pad(torch.ones_like(images), (margin,) * 4)
         return F.pad(images, (margin,) * 4) + (1 - inside) * colour[..., None, None]
 
-    def detect(self, canvas: Tensor) -> Tensor:
-        """Eq. 1 and 2: canvas ``(B, 3, N, N)`` to maps ``(B, K + 1, n, n)``."""
+    def detect(self, canvas: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n y x"]:
+        """Eq. 1 and 2: canvas to K + 1 maps."""
         return detection_maps(self.detector(canvas), self.config.sharpness)
 
-    def locate(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """Eq. 3: points ``(B, K, 2)`` and variances ``(B, K, 2)`` of the landmarks'
-        maps, both in the image's [-1, 1]; the margin lies outside."""
+    def locate(
+        self, maps: Float[Tensor, "b n h w"]
+    ) -> tuple[Float[Tensor, "b n-1 2"], Float[Tensor, "b n-1 2"]]:
+        """Eq. 3: points and variances of the landmarks' maps, both in the image's
+        [-1, 1]; the margin lies outside."""
         zoom = self.config.canvas / self.config.size
         each = normalised(maps[:, :-1])
         return zoom * expected_points(each), zoom**2 * variance(each)
 
     def describe(
-        self, canvas: Tensor, maps: Tensor, points: Tensor, variances: Tensor
-    ) -> Tensor | None:
-        """Eq. 10: vectors ``(B, K + 1, C)``, the background's last."""
+        self,
+        canvas: Float[Tensor, "b c _ _"],
+        maps: Float[Tensor, "b _ _ _"],
+        points: Points,
+        variances: Points,
+    ) -> Vectors | None:
+        """Eq. 10: vectors, the background's last."""
         if not self.config.descriptor:
             return None
         features = self.features(canvas)  # (B, S, n, n)
@@ -541,29 +559,30 @@ class Lmdis(Method):
         gy, gx = gaussians(points / zoom, size, width / zoom, self.edge)
         blobs = normalised(gy.unsqueeze(-1) * gx.unsqueeze(-2))
         masks = torch.cat([blobs, normalised(maps[:, -1:])], dim=1).flatten(2)
-        pooled = masks @ features.flatten(2).mT.to(masks)  # (B, K + 1, S)
+        pooled = masks @ rearrange(features, "b s h w -> b (h w) s").to(masks)
         return self.shorten(pooled)
 
-    def encode(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Points ``(B, K, 2)`` and vectors ``(B, K + 1, C)``: all that is kept of
-        images ``(B, 3, size, size)``."""
+    def encode(self, images: Float[Tensor, "b c h w"]) -> tuple[Points, Vectors | None]:
+        """Points and vectors: all that is kept of images."""
         canvas = self.pad(images)
         maps = self.detect(canvas)
         points, variances = self.locate(maps)
         return points, self.describe(canvas, maps, points, variances)
 
-    def landmarks(self, images: Tensor) -> Tensor:
-        """Discovered landmarks ``(B, K, 2)`` in [-1, 1]."""
+    def landmarks(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k 2"]:
+        """Discovered landmarks in [-1, 1]."""
         return self.locate(self.detect(self.pad(images)))[0]
 
     # -- and back ----------------------------------------------------------------------
 
-    def decode(self, points: Tensor, vectors: Tensor | None = None) -> Tensor:
-        """Eq. 14: points ``(B, K, 2)`` and vectors to images ``(B, 3, size, size)``."""
+    def decode(
+        self, points: Points, vectors: Vectors | None = None
+    ) -> Float[Tensor, "b c h w"]:
+        """Eq. 14: points and vectors to images."""
         scores = self.decoder(self.unpool(points, vectors))
         return torch.sigmoid(scores.to(points.dtype))
 
-    def reconstruct(self, images: Tensor) -> Tensor:
+    def reconstruct(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Images squeezed through points and vectors, and drawn again."""
         return self.decode(*self.encode(images))
 
@@ -584,13 +603,13 @@ class Lmdis(Method):
         schedule = stages(steps, c.decay, c.warm_up)
         return FitOptions(batch_size=c.batch_size, lr=c.lr, schedule=schedule)
 
-    def finish(self, data, indices: Tensor) -> None:
+    def finish(self, data, indices: Int[Tensor, " n"]) -> None:
         """Exact statistics for batch normalisation (G.3)."""
         size = self.config.batch_size
         batches = min(30, max(1, len(indices) // size))
         recompute_statistics(self, data, indices, batches, size)
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """Eq. 15, weighted; terms of weight zero are neither computed nor returned.
 
         With ``image2`` and ``flow (B, H, W, 2)`` in the batch also the equivariance
@@ -630,7 +649,7 @@ class Lmdis(Method):
             terms["reconstruction"] = error.sum((1, 2, 3)).mean() / SIGMA_COLOUR**2
         return self.weighted(terms)
 
-    def warp(self, canvas: Tensor) -> Warp:
+    def warp(self, canvas: Float[Tensor, "b c h w"]) -> Warp:
         """A random warp for each canvas; some have landmarks as control points."""
         c, count = self.config, len(canvas)
         # Half the unit of [-1, 1] is an edge.
@@ -674,7 +693,7 @@ def _encoder(
 
 
 class _Each(nn.Module):
-    """A linear map for each landmark, ``(B, K, I)`` to ``(B, K, O)``; one bias."""
+    """A linear map for each landmark; one bias."""
 
     def __init__(self, count: int, inputs: int, outputs: int):
         super().__init__()
@@ -683,17 +702,17 @@ class _Each(nn.Module):
         bound = math.sqrt(6 / (inputs + outputs))
         nn.init.uniform_(self.weight, -bound, bound)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "b k i"]) -> Float[Tensor, "b k o"]:
         return torch.einsum("bki,kio->bko", x, self.weight) + self.bias
 
 
 class _Either(Warp):
     """The first warp for the ``chosen`` images, the second for the others."""
 
-    def __init__(self, chosen: Tensor, first, second):
+    def __init__(self, chosen: Bool[Tensor, " b"], first: Warp, second: Warp):
         self.first, self.second, self.batch = first, second, len(chosen)
         self.chosen = chosen.view(-1, 1, 1)
 
-    def backward(self, xy: Tensor) -> Tensor:
+    def backward(self, xy: Float[Tensor, "b n 2"]) -> Float[Tensor, "b n 2"]:
         chosen = self.chosen.to(xy.device)
         return torch.where(chosen, self.first.backward(xy), self.second.backward(xy))

@@ -16,6 +16,7 @@ The paper gives no widths, no weights and no gamma; all are ours.
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -81,23 +82,25 @@ class Generation(Method):
         self.finder.eval()  # frozen, its statistics too
         return self
 
-    def noise(self, count: int) -> Tensor:
-        """``(count, noise)`` normal numbers, drawn on the CPU."""
+    def noise(self, count: int) -> Float[Tensor, "{count} noise"]:
+        """Normal numbers, drawn on the CPU."""
         z = torch.randn(count, self.config.noise, generator=self.generator)
         return z.to(self.k.device)
 
-    def draw(self, points: Tensor, z: Tensor) -> Tensor:
-        """Landmarks ``(B, K, 2)`` and noise ``(B, noise)`` to images (B, 3, n, n)."""
+    def draw(
+        self, points: Float[Tensor, "b k 2"], z: Float[Tensor, "b noise"]
+    ) -> Float[Tensor, "b c h w"]:
+        """Landmarks and noise to images."""
         free = self.grow(self.start(z))
         placed = self.place(self.finder.unpool.maps(points).flatten(1, 2))
         fused = torch.cat([free * placed, free, placed], dim=1)
         return torch.sigmoid(self.decoder(fused).float())
 
-    def landmarks(self, images: Tensor) -> Tensor:
-        """Landmarks ``(B, K, 2)`` that the frozen network finds."""
+    def landmarks(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k 2"]:
+        """Landmarks that the frozen network finds."""
         return self.finder.landmarks(images)
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """BEGAN's two losses in one backward pass, and the landmarks' L1.
 
         The discriminator lowers ``E(real) - k E(drawn)``, the generator ``E(drawn)``,
@@ -154,11 +157,11 @@ class Copier(nn.Module):
             nn.Conv2d(width, channels, 3, padding=1),
         )
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         return self.expand(self.squeeze(images - 0.5)) + 0.5
 
 
-def energy(copy, images: Tensor) -> Tensor:
+def energy(copy, images: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
     """How badly a copier copies: mean absolute error of a channel of a pixel."""
     return (copy(images) - images).abs().mean()
 

@@ -44,6 +44,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from lmlib.geometry import Affine
@@ -331,12 +332,14 @@ def _small(config: SeqMtConfig, size: int = 32, **changes) -> SeqMtConfig:
 # --- the three losses -----------------------------------------------------------------
 # Means run over the last dimension, the batch's, so that a stack of networks can call
 # them with (M, B, ...) and get one value for each network.
+Points = Float[Tensor, "*m b k 2"]
+Each = Float[Tensor, "*m"]
 
 
-def landmark_loss(points: Tensor, batch: Batch, size: int) -> Tensor:
+def landmark_loss(points: Points, batch: Batch, size: int) -> Each:
     """Eq. 3: ``(1/NK) sum ||L~ - L||^2`` in square pixels, over what is labelled.
 
-    ``batch["labelled"]`` ``(B,)`` bool, where present, says which images may use their
+    ``batch["labelled"]``, bool, where present, says which images may use their
     landmarks; hidden landmarks count nowhere. Images without labels count as zero.
     """
     mask = batch["visible"]  # (B, K)
@@ -347,19 +350,19 @@ def landmark_loss(points: Tensor, batch: Batch, size: int) -> Tensor:
     return difference.mul(size / 2).square().sum(-1).mean((-2, -1))
 
 
-def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Eq. 3: ``-(1/N) sum log P(c|I)``, from logits ``(B, classes)``."""
+def class_loss(logits: Float[Tensor, "*m b n"], labels: Int[Tensor, "*m b"]) -> Each:
+    """Eq. 3: ``-(1/N) sum log P(c|I)``."""
     chosen = F.log_softmax(logits, dim=-1).gather(-1, labels.unsqueeze(-1))
     return -chosen.squeeze(-1).mean(-1)
 
 
-def equivariance_loss(moved: Tensor, again: Tensor, size: int) -> Tensor:
+def equivariance_loss(moved: Points, again: Points, size: int) -> Each:
     """Eq. 4: ``(1/NK) sum ||T L(I) - L(T I)||^2`` in square pixels."""
     return (moved - again).mul(size / 2).square().sum(-1).mean((-2, -1))
 
 
-def elt_mask(batch: Batch, images: str) -> Tensor:
-    """Which images ``(B,)`` the ELT acts on: those without landmarks, or ``"all"``.
+def elt_mask(batch: Batch, images: str) -> Bool[Tensor, "*m b"]:
+    """Which images the ELT acts on: those without landmarks, or ``"all"``.
 
     A batch that does not say which are labelled is taken whole.
     """
@@ -368,7 +371,7 @@ def elt_mask(batch: Batch, images: str) -> Tensor:
     return ~batch["labelled"]
 
 
-def l2_penalty(module: nn.Module) -> Tensor:
+def l2_penalty(module: nn.Module) -> Float[Tensor, ""]:
     """``||W||^2`` of eq. 3: weights only, no biases."""
     weights = [p for p in module.parameters() if p.ndim > 1]
     return torch.stack([w.square().sum() for w in weights]).sum()
@@ -407,7 +410,7 @@ def start_weights(module: nn.Module, maps: nn.Module) -> None:
         mirror(maps)
 
 
-def map_network(config: SeqMtConfig) -> nn.Sequential:
+def map_network(config: SeqMtConfig) -> nn.Module:
     """From images to K maps of the same size: figure 1's stack, or figure 15's RCN."""
     if config.trunk == "rcn":
         return Recombinator(
@@ -453,9 +456,8 @@ class LandmarkLearner(Method):
         """The layers that ``start`` rescales."""
         raise NotImplementedError
 
-    def calibrate(self, images: Tensor) -> None:
-        """Unit variance in every layer for these images, where ``contrast`` asks for
-        it."""
+    def calibrate(self, images: Float[Tensor, "b c h w"]) -> None:
+        """Unit variance in every layer for these images, if ``contrast`` is set."""
         if self.config.contrast:
             unit_variance(self.convolutions(), images)
 
@@ -482,7 +484,7 @@ class LandmarkLearner(Method):
         self.elt_acts = progress >= c.elt_delay
         self.class_pulls = progress >= c.class_delay
 
-    def pools(self, images: Tensor, labelled: Tensor) -> Pool:
+    def pools(self, images: Int[Tensor, " n"], labelled: Bool[Tensor, " n"]) -> Pool:
         """Where a loss uses images without landmarks, as many of them as with
         landmarks are in every batch, on top."""
         c = self.config
@@ -542,16 +544,16 @@ class SeqMt(LandmarkLearner):
         """Of the maps."""
         return self.maps
 
-    def scores(self, images: Tensor) -> Tensor:
-        """Maps before the softmax, ``M(I)`` in eq. 1: ``(B, K, H, W)``."""
+    def scores(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
+        """Maps before the softmax, ``M(I)`` in eq. 1."""
         images = check_images(images, self.config.image_channels)
         return self.gain * self.maps(images)
 
-    def landmarks(self, images: Tensor) -> Tensor:
-        """Landmarks ``L(I)``, eq. 1-2: ``(B, K, 2)`` in [-1, 1]."""
+    def landmarks(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k 2"]:
+        """Landmarks ``L(I)``, eq. 1-2, in [-1, 1]."""
         return soft_argmax(self.scores(images), self.beta)
 
-    def move(self, points: Tensor, warp: Affine) -> Tensor:
+    def move(self, points: Points, warp: Affine) -> Points:
         """``T . L(I)`` of eq. 4: where the landmarks belong in the warped image.
 
         A method of its own because it is the step to get wrong: the warp that moves the
@@ -559,26 +561,25 @@ class SeqMt(LandmarkLearner):
         """
         return warp.points(points)
 
-    def logits(self, points: Tensor) -> dict[str, Tensor]:
-        """Class logits ``(B, classes)`` of each head from landmarks ``(B, K, 2)``
-        alone."""
+    def logits(self, points: Float[Tensor, "b k 2"]) -> dict[str, Float[Tensor, "b _"]]:
+        """Class logits of each head from landmarks alone."""
         return {name: head(points.flatten(1)) for name, head in self.heads.items()}
 
-    def classify(self, points: Tensor) -> Tensor:
-        """Logits ``(B, classes)`` of the first head from landmarks ``(B, K, 2)``."""
+    def classify(self, points: Float[Tensor, "b k 2"]) -> Float[Tensor, "b classes"]:
+        """Logits of the first head from landmarks."""
         return next(iter(self.logits(points).values()))
 
-    def class_logits(self, images: Tensor) -> dict[str, Tensor]:
+    def class_logits(self, images: Float[Tensor, "b c h w"]) -> dict[str, Tensor]:
         """Class logits of each head, through the landmarks."""
         return self.logits(self.landmarks(images))
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """Weighted terms of eq. 3 and 4. Terms of weight zero are left out.
 
         With several heads the class term is their mean.
         """
         image = batch["image"]
-        points = self.landmarks(image)  # (B, K, 2)
+        points = self.landmarks(image)
         terms = {"landmark": landmark_loss(points, batch, self.config.size)}
         if self.weight("equivariance") and self.elt_acts:
             terms["equivariance"] = self._equivariance(

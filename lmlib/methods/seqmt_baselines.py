@@ -16,6 +16,7 @@ layers.
 """
 
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from lmlib.geometry import to_pixels
@@ -67,24 +68,26 @@ class CommMt(LandmarkLearner):
         """Of the features."""
         return self.features
 
-    def _shared(self, images: Tensor) -> Tensor:
+    def _shared(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b hidden"]:
         images = check_images(images, self.config.image_channels)
         return self.shared(self.features(images))
 
-    def _points(self, shared: Tensor) -> Tensor:
+    def _points(self, shared: Float[Tensor, "b hidden"]) -> Float[Tensor, "b k 2"]:
         # [0, 1] of the sigmoid is the image from edge to edge
         return self.points(shared).sigmoid().mul(2).sub(1).unflatten(1, (-1, 2))
 
-    def landmarks(self, images: Tensor) -> Tensor:
-        """``(B, K, 2)`` in [-1, 1]."""
+    def landmarks(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k 2"]:
+        """Landmarks in [-1, 1]."""
         return self._points(self._shared(images))
 
-    def class_logits(self, images: Tensor) -> dict[str, Tensor]:
-        """Class logits ``(B, classes)`` of each head."""
+    def class_logits(
+        self, images: Float[Tensor, "b c h w"]
+    ) -> dict[str, Float[Tensor, "b _"]]:
+        """Class logits of each head."""
         shared = self._shared(images)
         return {name: head(shared) for name, head in self.heads.items()}
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """Weighted terms of eq. 3."""
         shared = self._shared(batch["image"])
         points = self._points(shared)
@@ -128,26 +131,28 @@ class HeatmapMt(LandmarkLearner):
         """Of the maps."""
         return self.maps
 
-    def scores(self, images: Tensor) -> Tensor:
-        """Maps before the softmax: ``(B, K, H, W)``."""
+    def scores(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
+        """Maps before the softmax."""
         images = check_images(images, self.config.image_channels)
         return self.gain * self.maps(images)
 
-    def landmarks(self, images: Tensor) -> Tensor:
-        """Centres of the best pixels, ``(B, K, 2)`` in [-1, 1]."""
+    def landmarks(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k 2"]:
+        """Centres of the best pixels, in [-1, 1]."""
         return hard_argmax(self.scores(images))
 
-    def _logits(self, scores: Tensor) -> dict[str, Tensor]:
+    def _logits(self, scores: Float[Tensor, "b k h w"]) -> dict[str, Tensor]:
         if not self.heads:
             return {}
         pooled = self.pooled(scores)
         return {name: head(pooled) for name, head in self.heads.items()}
 
-    def class_logits(self, images: Tensor) -> dict[str, Tensor]:
-        """Class logits ``(B, classes)`` of each head."""
+    def class_logits(
+        self, images: Float[Tensor, "b c h w"]
+    ) -> dict[str, Float[Tensor, "b _"]]:
+        """Class logits of each head."""
         return self._logits(self.scores(images))
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """Weighted terms: cross-entropy against the true pixel, and the class."""
         scores = self.scores(batch["image"])
         terms = {"landmark": pixel_loss(scores, batch)}
@@ -155,7 +160,7 @@ class HeatmapMt(LandmarkLearner):
         return with_class_term(self, terms, logits, batch)
 
 
-def pixel_loss(scores: Tensor, batch: Batch) -> Tensor:
+def pixel_loss(scores: Float[Tensor, "b k h w"], batch: Batch) -> Float[Tensor, ""]:
     """``-(1/NK) sum log softmax(M)`` at the pixel that holds the landmark.
 
     Landmarks outside the image are left out, hidden and unlabelled ones too.

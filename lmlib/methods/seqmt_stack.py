@@ -10,6 +10,7 @@ each trains as it would alone (``tests/test_seqmt_stack.py``).
 import copy
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
@@ -64,8 +65,8 @@ class SeqMtStack(LandmarkLearner):
         betas = torch.tensor([method.beta * method.gain for method in methods])
         self.register_buffer("betas", betas, False)
 
-    def _each(self, part: str, x: Tensor):
-        """Apply every network's layers ``part`` to its own x ``(M, ...)``."""
+    def _each(self, part: str, x: Float[Tensor, "m ..."]) -> Float[Tensor, "m ..."]:
+        """Apply every network's layers ``part`` to its own x."""
         layers = self._layers[0].train(self.training).get_submodule(part)
         prefix = f"{part}/".replace(".", "/")
         weights = {
@@ -78,13 +79,13 @@ class SeqMtStack(LandmarkLearner):
         )
         return run(weights, x)
 
-    def landmarks(self, images: Tensor) -> Tensor:
-        """Images ``(M, B, C, H, W)`` to landmarks ``(M, B, K, 2)``."""
+    def landmarks(self, images: Float[Tensor, "m b c h w"]) -> Float[Tensor, "m b k 2"]:
+        """As for one network, M at once."""
         scores = self._each("maps", images)  # (M, B, K, H, W)
         scores = scores * self.betas.view(-1, 1, 1, 1, 1)
         return soft_argmax(scores.flatten(0, 1)).unflatten(0, (self.count, -1))
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """Terms of eq. 3 and 4, weighted and added over the networks."""
         batch = {name: x.unflatten(0, (self.count, -1)) for name, x in batch.items()}
         size, points = self.config.size, self.landmarks(batch["image"])

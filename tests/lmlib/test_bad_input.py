@@ -154,6 +154,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.usefixtures("unchecked")
 def test_bad_input_gives_one_clear_error(name):
     function, expected = CASES[name]
     with pytest.raises(ValueError, match=expected) as caught:

@@ -237,6 +237,7 @@ def test_a_set_of_auxiliaries_shares_one_softmax():
     assert torch.equal(exchange(source, around[:, 0]), exchange(source, around[:, :1]))
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_wrong_shapes_are_named():
     x = torch.zeros(2, 4, 5, 5)
     with pytest.raises(ValueError, match=r"where \(P, h w, 2\), got"):

@@ -486,6 +486,7 @@ MASK = torch.ones(2, 5, dtype=torch.bool)
         (lambda: map_on_mask(BAD_NAN, torch.zeros(2, 1, 4, 4)), "points holds NaN"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_bad_input_gives_one_clear_error(call, message):
     with pytest.raises(ValueError, match=message) as error:
         call()

@@ -645,6 +645,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize(("call", "message"), ERRORS.values(), ids=ERRORS.keys())
+@pytest.mark.usefixtures("unchecked")
 def test_bad_input_is_one_clear_error(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -371,6 +371,7 @@ MAP_FUNCTIONS = (
     ),
     ids=str,
 )
+@pytest.mark.usefixtures("unchecked")
 def test_bad_maps(function, shape, message):
     with pytest.raises(ValueError, match=message):
         function(torch.zeros(shape))
@@ -386,6 +387,7 @@ def test_bad_beta(beta):
 @pytest.mark.parametrize(
     "shape", ((2,), (3, 2), (1, 3, 3), (1, 0, 2), (0, 3, 2)), ids=str
 )
+@pytest.mark.usefixtures("unchecked")
 def test_bad_points(shape):
     with pytest.raises(
         ValueError, match=r"points must be \(B, K, 2\) and not empty, got"

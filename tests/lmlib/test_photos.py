@@ -248,6 +248,7 @@ def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(
 # --- the part to look at --------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_frames():
     assert frame((30, 20), "centre") == (5, 0, 25, 20)
     assert frame((30, 20), "pad") == (0, -5, 30, 25)

@@ -20,6 +20,7 @@ from torch import nn
 from lmlib import cli, files
 from lmlib import predict as prediction
 from lmlib.files import named, whole
+from lmlib.landmarker import Landmarker
 from lmlib.predict import (
     check_table,
     find_photos,
@@ -33,11 +34,11 @@ HEAD = "file,landmark,x,y,width,height"
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class Middle(nn.Module):
+class Middle(Landmarker):
     """A stand-in for a network: its two landmarks are where they always are."""
 
     def __init__(self):
-        super().__init__()
+        nn.Module.__init__(self)  # a landmarker in all but its network
         self.method = nn.Linear(1, 1)
         self.metadata = {}
         given = {"size": 16, "frame": 16, "image_channels": 3}

@@ -152,6 +152,7 @@ def test_who_keeps_a_label_depends_on_the_seed_alone():
 
 
 @pytest.mark.parametrize("share", [0, -0.5, 1.5])
+@pytest.mark.usefixtures("unchecked")
 def test_a_share_is_between_zero_and_one(share):
     with pytest.raises(ValueError, match="share must be in"):
         class_balanced_subset(torch.zeros(4), share)
