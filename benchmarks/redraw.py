@@ -1,76 +1,127 @@
-"""One slider step: a reused widget picture against a new pyplot figure each time.
+"""How long does a slider of a real notebook take to redraw its picture?
 
-Both paint the same three panels (scores, softmax, profile) and end with PNG bytes. The
-plain way does what ``interact`` with matplotlib's inline backend does: a new figure,
-drawn and saved with ``bbox_inches="tight"``. Front ends need the same time for either.
+Every explorer of some notebooks is moved through its values. The reference does what
+``interact`` with matplotlib's inline backend does: the notebook's own ``draw`` on a new
+pyplot figure, saved with ``bbox_inches="tight"``. Both end with PNG bytes; front ends
+need the same time for either.
+
+One update is timed as processor time, since a busy machine hardly changes that. It
+includes what the notebook computes for the picture: networks, maps, errors.
 """
 
+import contextlib
 import io
+import os
 import time
+import warnings
+from pathlib import Path
+from statistics import median
+from unittest import mock
 
-import torch
+import nbformat
+import numpy as np
+from IPython.display import display
 from matplotlib import pyplot
 
-from lmcourse import plots, widgets
-from lmlib.heatmaps import entropy, expected_points, gaussian_maps, spatial_softmax
+from lmcourse.widgets import Explorer
+from lmcourse.widgets.controls import value_of
 
-UPDATES = 20
-BETAS = torch.logspace(-1, 1, UPDATES).tolist()
-SCORES = 5 * gaussian_maps(torch.tensor([[[0.3, -0.2]]]), (60, 60), sigma=6)
-
-
-def paint(fig, beta):
-    first, second, third = fig.subplots(1, 3)
-    probabilities = spatial_softmax(SCORES, beta)
-    plots.draw_heatmap(first, SCORES[0, 0], title="scores")
-    plots.draw_heatmap(second, probabilities[0, 0], title=f"beta {beta:.2f}")
-    plots.draw_points(second, expected_points(probabilities)[0])
-    third.plot(probabilities[0, 0].sum(0))
-    return {"entropy": entropy(probabilities)[0, 0]}
+FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
+NOTEBOOKS = (
+    "02_warps_and_equivariance",
+    "10_seqmt_method",
+    "12_seqmt_ablations",
+    "13_seqmt_visualisation",
+    "23_lmdis_visualisation",
+    "33_dve_visualisation",
+)
+STOPS = 4  # values of each control
 
 
-def plain(beta):
-    """A new pyplot figure, as the inline backend shows it."""
-    fig = pyplot.figure(figsize=(8, 3), layout="constrained")
-    paint(fig, beta)
+def explorers(name: str) -> dict[str, Explorer]:
+    """The explorers a notebook makes in a quick run, by their variables."""
+    cells = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4).cells
+    cells = [cell for cell in cells if cell.cell_type == "code"]
+    last = max(i for i, cell in enumerate(cells) if "Explorer(" in cell.source)
+    names: dict = {"__name__": "__main__", "display": display}
+    with (
+        mock.patch.dict(os.environ, LMLIB_BUDGET="quick"),
+        contextlib.redirect_stdout(io.StringIO()),
+        warnings.catch_warnings(action="ignore"),
+    ):
+        for number, cell in enumerate(cells[: last + 1]):
+            exec(compile(cell.source, f"{name}, cell {number}", "exec"), names)
+    return {k: v for k, v in names.items() if isinstance(v, Explorer) and k[0] != "_"}
+
+
+def stops(control) -> list:
+    """A few values of a control, and where it was at last."""
+    if hasattr(control, "options"):
+        values = [o[1] if isinstance(o, tuple) else o for o in control.options][:STOPS]
+    elif not hasattr(control, "min"):
+        values = [not control.value]
+    else:
+        ends = np.linspace(control.min, control.max, STOPS).tolist()
+        values = (
+            [control.base**end for end in ends] if hasattr(control, "base") else ends
+        )
+        values = [type(control.value)(value) for value in values]
+    return [value for value in values if value != control.value] + [control.value]
+
+
+def milliseconds(function) -> float:
+    start = time.process_time()
+    function()
+    return 1000 * (time.process_time() - start)
+
+
+def plain(explorer: Explorer) -> None:
+    """The picture on a new pyplot figure, as the inline backend shows it."""
+    values = {name: value_of(c) for name, c in explorer.controls.items()}
+    width, height = explorer.image.width, explorer.image.height
+    size = (int(width) / 100, int(height) / 100)
+    fig = pyplot.figure(figsize=size, layout="constrained")
+    explorer.draw(fig, **values)
     fig.savefig(io.BytesIO(), format="png", bbox_inches="tight")
     pyplot.close(fig)
 
 
-def run() -> list[dict]:
+def moves(explorer: Explorer) -> tuple[list[float], list[float]]:
+    """Milliseconds of each move of each control, ours and plain, in turns."""
+    ours, theirs = [], []
+    for warm in (True, False):
+        for control in explorer.controls.values():
+            for value in stops(control):
+                ours.append(
+                    milliseconds(lambda c=control, v=value: c.set_trait("value", v))
+                )
+                if not warm:
+                    theirs.append(milliseconds(lambda: plain(explorer)))
+        if warm:
+            ours.clear()
+    return ours, theirs
+
+
+def run(names=NOTEBOOKS) -> list[dict]:
+    """``ratio`` is the plain time over ours, the medians of all moves of a notebook."""
     pyplot.switch_backend("agg")
-    explorer = widgets.Explorer(
-        paint, alt="scores and softmax", beta=widgets.temperature_slider(1.0, 0.05, 20)
-    )
-
-    def ours(beta):
-        explorer.controls["beta"].beta = beta
-
-    seconds: dict[str, list[float]] = {"plain": [], "ours": []}
-    cpu: dict[str, list[float]] = {"plain": [], "ours": []}
-    plain(1.0)
-    for beta in BETAS:  # in turns, so that a busy machine slows both
-        for name, function in (("plain", plain), ("ours", ours)):
-            wall, used = time.perf_counter(), time.process_time()
-            function(beta)
-            seconds[name].append(time.perf_counter() - wall)
-            cpu[name].append(time.process_time() - used)
-
-    def middle(values):
-        return sorted(values)[len(values) // 2]
-
-    return [
-        {
-            "name": "widget redraw",
-            "ratio": round(middle(cpu["plain"]) / middle(cpu["ours"]), 2),
-            "measured": "processor time of one update of three panels, plain / ours",
-            "plain_ms": round(1000 * middle(cpu["plain"]), 1),
-            "ours_ms": round(1000 * middle(cpu["ours"]), 1),
-            "plain_wall_ms": round(1000 * middle(seconds["plain"]), 1),
-            "ours_wall_ms": round(1000 * middle(seconds["ours"]), 1),
-            "updates": UPDATES,
-        }
-    ]
+    rows = []
+    for name in names:
+        found = {key: moves(value) for key, value in explorers(name).items()}
+        ours = [ms for mine, _ in found.values() for ms in mine]
+        theirs = [ms for _, plain_ones in found.values() for ms in plain_ones]
+        each = {key: round(median(mine), 1) for key, (mine, _) in found.items()}
+        rows.append(
+            {
+                "name": f"a slider of {name}",
+                "ratio": round(median(theirs) / median(ours), 2),
+                "what": "median processor time of one move, a new figure's over ours",
+                "ours_ms": round(median(ours), 1),
+                "plain_ms": round(median(theirs), 1),
+                "each_ms": each,
+            }
+        )
+    return rows
 
 
 if __name__ == "__main__":

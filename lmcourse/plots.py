@@ -57,13 +57,43 @@ def marker(number: int) -> str:
     return MARKERS[number % len(MARKERS)]
 
 
+class Panel(Axes):
+    """Axes where the cycle of line styles is for curves that take its colours too.
+
+    A line that is given a colour and no style is solid: one of many short lines, say,
+    from points to where they should be.
+    """
+
+    def plot(self, *arguments, **look):
+        coloured = {"c", "color"} & look.keys()
+        styled = {"ls", "linestyle"} & look.keys()
+        if coloured and not styled and not any(isinstance(a, str) for a in arguments):
+            look["linestyle"] = "-"
+        return super().plot(*arguments, **look)
+
+
+class Sheet(Figure):
+    """A figure whose axes are panels."""
+
+    def add_subplot(self, *arguments, **settings):
+        return super().add_subplot(*arguments, **_as_panel(settings))
+
+    def add_axes(self, *arguments, **settings):
+        return super().add_axes(*arguments, **_as_panel(settings))
+
+
+def _as_panel(settings: dict) -> dict:
+    other_kind = {"projection", "polar", "axes_class"} & settings.keys()
+    return settings if other_kind else settings | {"axes_class": Panel}
+
+
 def figure(width: float = 8, height: float = 3, rows: int = 1, cols: int = 1, **kw):
     """A new figure of ``width x height`` inches at 100 dots an inch, and its axes.
 
     Returns ``(fig, ax)`` for one panel, ``(fig, axes)`` with a flat array for several.
     ``kw`` goes to ``Figure.subplots`` (``sharex=True``, ``gridspec_kw=...``).
     """
-    fig = Figure((width, height), dpi=100, facecolor="white", layout="constrained")
+    fig = Sheet((width, height), dpi=100, facecolor="white", layout="constrained")
     FigureCanvasAgg(fig)
     axes = fig.subplots(rows, cols, **kw)
     return fig, (axes if isinstance(axes, Axes) else axes.flatten())

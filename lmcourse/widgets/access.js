@@ -19,11 +19,13 @@ function render({ model, el }) {
       picture.alt = model.get("alt");
   }
   function start() {
-    const box = el.closest(".lmlib-box");
+    let box = el.closest(".lmlib-box");
     if (!box) {  // not on the page yet
       waiting = setTimeout(start, 100);
       return;
     }
+    // A notebook may have put it into a box of its own, with more sliders.
+    for (let b = box; b; b = b.parentElement?.closest(".widget-box")) box = b;
     // Views appear one by one, and readouts change: new nodes, never new attributes.
     watching = new MutationObserver(() => tell(box));
     watching.observe(box, { childList: true, characterData: true, subtree: true });

@@ -116,7 +116,7 @@ def rows_of(controls: list) -> list:
             control.style.description_width = f"{label}px"
         readout = READOUT * bool(getattr(control, "readout", False))
         control.layout.width = f"{label + TRACK + readout}px"
-        control.layout.max_width = "100%"
+        control.layout.max_width = "calc(100% - 4px)"  # a margin of 2 on both sides
         both = getattr(control, "both", None)
         wrap = {"flex_flow": "row wrap", "overflow": "visible"}
         rows.append(control if both is None else HBox([control, both], layout=wrap))

@@ -119,9 +119,8 @@ def measured_html(values: dict[str, float]) -> str:
     """The measured numbers as a line that screen readers announce when it changes."""
 
     def number(value) -> str:
-        if isinstance(value, int):
-            return str(value)
-        return f"{value:.4f}" if 0.001 <= abs(value) < 1000 else f"{value:.3g}"
+        short = isinstance(value, int) or not 0.001 <= abs(value) < 1000
+        return _short_number(value) if short else f"{value:.4f}"
 
     parts = (
         f'<span style="white-space:nowrap">{html.escape(name)} '
@@ -129,6 +128,13 @@ def measured_html(values: dict[str, float]) -> str:
         for name, value in values.items()
     )
     return announced(" &nbsp;·&nbsp; ".join(parts))
+
+
+def _short_number(value) -> str:
+    """Three digits; less than a millionth is zero, but for rounding."""
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.3g}" if abs(value) >= 1e-6 else "0"
 
 
 def announced(markup: str) -> str:
@@ -151,9 +157,9 @@ def film(frames: list[tuple[str, Image.Image]], columns: int = 1) -> Image.Image
     return sheet
 
 
-def _short(values: dict, join: str = " ") -> str:
+def _short(values: dict, join: str = " ", number=_short_number) -> str:
     return ", ".join(
-        f"{name}{join}{v:.3g}" if isinstance(v, int | float) else f"{name}{join}{v}"
+        f"{name}{join}{number(v) if isinstance(v, int | float) else v}"
         for name, v in values.items()
     )
 
@@ -193,7 +199,9 @@ class Interactive:
             named = isinstance(state, dict)
             picture, measured = self.frame(**state) if named else self.frame(state)
             given = state if named else {}
-            said = captions[number] if captions else _short(given, " = ")
+            # What is measured may be a rounding error; what is chosen is not.
+            chosen = _short(given, " = ", "{:.3g}".format)
+            said = captions[number] if captions else chosen
             found = _short({k: v for k, v in measured.items() if k not in given})
             frames.append((":  ".join(filter(None, (said, found))), picture))
         plots.show(film(frames, columns), alt)

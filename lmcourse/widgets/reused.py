@@ -10,11 +10,11 @@ import types
 from collections.abc import Callable
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.cbook import CallbackRegistry
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.figure import FigureBase
 
+from lmcourse.plots import Panel, Sheet
 from lmcourse.widgets.letters import LettersCanvas
 
 _OUTSIDE = (
@@ -81,10 +81,10 @@ class Kept:
         # No attribute is ever missing, not for a moment: some objects (a path, say)
         # serve all figures, and another thread may be drawing one.
         for now, then in self.dicts:
-            if len(now) != len(then) or now.keys() != then.keys():
+            now.update(then)
+            if len(now) > len(then):
                 for key in now.keys() - then.keys():
                     del now[key]
-            now.update(then)
         for now, then in self.lists:
             now[:] = then
         for now, then in self.sets:
@@ -151,7 +151,7 @@ def _is_plain(value) -> bool:
     return isinstance(value, int | float | str | None)
 
 
-class ReusedFigure(Figure):
+class ReusedFigure(Sheet):
     """A figure that is drawn anew many times; ``begin()`` empties it for a frame.
 
     ``subplots`` and ``add_axes`` then return the axes that the same call (the first,
@@ -197,7 +197,7 @@ class ReusedFigure(Figure):
                 super().add_axes(ax)
             return made
         made = make(*arguments, **settings)
-        if all(type(ax) is Axes for ax in _flat(made)):
+        if all(type(ax) is Panel for ax in _flat(made)):
             self._panels[self._calls :] = [_Panels(call, made)]
             self._calls += 1
         return made

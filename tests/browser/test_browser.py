@@ -18,6 +18,7 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from tools import chromium
@@ -28,11 +29,47 @@ ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 SECONDS = 1000  # Playwright counts milliseconds
 PRELUDE = """
-import gc, json
+import json
 import lmcourse.widgets as lw
-def every(kind):  # isinstance would wake other packages' deprecation proxies
-    return [o for o in gc.get_objects() if issubclass(type(o), kind)]
+def every(kind):  # that a variable is called
+    found = [v for k, v in get_ipython().user_ns.items() if k[0] != "_"]
+    return list({id(v): v for v in found if isinstance(v, kind)}.values())
 """
+SMALL = "a_few_widgets"  # a notebook of one widget of each kind
+CELLS = (
+    """
+import torch
+from lmcourse import plots
+from lmcourse.widgets import *
+def draw(fig, beta, n, which, noise):
+    left, right = fig.subplots(1, 2)
+    right.plot([0, beta], [0, n])
+    long = {f"a measured number with a long name, the {k}th": k * n for k in range(5)}
+    return long | {"n": n}
+explorer = Explorer(
+    draw, "two panels, in one of them a line", size=(8, 3), beta=temperature_slider(),
+    n=slider("n", 0, 9, 3), which=dropdown("which of the two", ["one", "other"]),
+    noise=slider("noise (% of the eyes' distance)", 0.1, 10.0, 1.0, log=True))
+explorer.show()""",
+    """
+from lmlib.methods.seqmt import SeqMt, SeqMtConfig
+from lmscenes import Shapes
+config = SeqMtConfig(
+    size=20, landmarks=2, classes=2, channels=4, kernels=(3, 1), hidden=(8,))
+def watch(fig, method, history):
+    fig.subplots().plot([row["step"] for row in history])
+    return {"rows": len(history)}
+live = LiveTraining(
+    lambda: SeqMt(config), Shapes(size=20), range(64), 10**6, watch, batch_size=8)
+live.show()""",
+    """
+drag = DragPoints(
+    torch.rand(3, 40, 80), [[-0.5, 0.0], [0.5, 0.0]], draw=lambda fig, points: {
+        f"number {k} of a line that gets longer": points[0, 0]
+        for k in range(1 + 5 * (points[0, 0] > -0.49))},
+    output_size=(4, 3), alt="two points on noise")
+drag.show()""",
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +77,11 @@ def lab(tmp_path_factory, chromium_executable):
     """Address and token of a JupyterLab on a copy of the notebooks."""
     home = tmp_path_factory.mktemp("lab")
     shutil.copytree(NOTEBOOKS, home / "notebooks")
+    small = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source.strip()) for source in CELLS],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+    )
+    nbformat.write(small, home / "notebooks" / f"{SMALL}.ipynb")
     settings = home / "settings" / "@jupyterlab" / "apputils-extension"
     settings.mkdir(parents=True)
     quiet = {"fetchNews": "false", "checkForUpdates": False}
@@ -101,7 +143,8 @@ class Notebook:
     """One notebook, opened and run to its end."""
 
     def __init__(self, page, lab, name: str):
-        assert (NOTEBOOKS / f"{name}.ipynb").is_file(), f"no notebook {name}"
+        made_here = name == SMALL
+        assert made_here or (NOTEBOOKS / f"{name}.ipynb").is_file(), f"no {name}"
         self.page = page
         address, token = lab
         page.goto(f"{address}/lab/tree/notebooks/{name}.ipynb?token={token}&reset")
@@ -147,7 +190,7 @@ class Notebook:
 
     def close(self):
         self.page.evaluate(
-            "() => jupyterapp.shell.currentWidget.sessionContext.shutdown()"
+            "() => jupyterapp.shell.currentWidget?.sessionContext?.shutdown()"
         )
 
 
@@ -278,7 +321,7 @@ def test_live_training_starts_pauses_and_listens(notebook, page):
     status = live.locator(".lmlib-status")
     # the quick budget has so few steps that nobody could press Pause in time
     book.python(
-        "live = next(iter(lw._LIVE.values())); live.steps = 100_000; live.reset();"
+        "live = every(lw.LiveTraining)[0]; live.steps = 100_000; live.reset();"
         "print(live.step)"
     )
 
@@ -298,7 +341,7 @@ def test_live_training_starts_pauses_and_listens(notebook, page):
 
     def knobs():
         return book.python(
-            "live = next(iter(lw._LIVE.values()));"
+            "live = every(lw.LiveTraining)[0];"
             "print(json.dumps([[k.value for k, _ in live.knobs.values()], live.step]))"
         )
 
@@ -391,3 +434,121 @@ def test_every_control_of_every_explorer_changes_its_picture(notebook, page, nam
             for index in (0 if now else 1, now):  # there and back
                 with redrawn(explorer, f"{name}: list {k}, from {now} to {index}"):
                     choice.select_option(index=index)
+
+
+@pytest.fixture
+def few(notebook):
+    """A notebook of a few widgets."""
+    return notebook(SMALL)
+
+
+@pytest.fixture
+def width(page):
+    """width(pixels): of the window, until the test is over."""
+
+    def choose(pixels):
+        page.set_viewport_size({"width": pixels, "height": 1000})
+        time.sleep(0.5)  # JupyterLab lays its panels out again
+
+    yield choose
+    page.set_viewport_size({"width": 1400, "height": 1000})
+
+
+def test_who_cannot_see_hears_what_there_is(few, page):
+    explorer = widget(page, "lmlib-explorer")
+    handles = explorer.locator(".noUi-handle")
+    until(lambda: handles.first.get_attribute("aria-label"), "handles get names")
+    names = [handle.get_attribute("aria-label") for handle in handles.all()]
+    assert names == ["temperature T", "n", "noise (% of the eyes' distance)"]
+
+    def said():
+        return [handle.get_attribute("aria-valuetext") for handle in handles.all()]
+
+    assert said() == ["T = 1, beta = 1", "3", "1.00"]
+    handles.first.focus()
+    page.keyboard.press("End")
+    until(lambda: said()[0] == "T = 100, beta = 0.01", "the value in words")
+    image = explorer.locator("img.lmlib-picture")
+    assert image.get_attribute("alt") == "two panels, in one of them a line"
+    assert "two panels" in explorer.inner_text()  # and who sees reads it too
+
+
+def test_nothing_is_wider_than_the_page(few, page, width):
+    for pixels in (1280, 900):
+        width(pixels)
+        wider = page.evaluate(
+            """() => [...document.querySelectorAll(".jp-OutputArea-output, .lmlib-box")]
+                .filter(one => one.scrollWidth > one.clientWidth)
+                .map(one => [one.className, one.scrollWidth, one.clientWidth])"""
+        )
+        assert wider == [], f"at {pixels} pixels"
+
+
+def test_tracks_are_of_one_length(few, page):
+    tracks = widget(page, "lmlib-explorer").locator(".noUi-target").all()
+    assert len(tracks) == 3
+    for side in ("x", "width"):
+        values = [track.bounding_box()[side] for track in tracks]
+        assert max(values) - min(values) <= 2, side
+
+
+def test_the_first_drag_does_not_move_the_picture(few, page, width):
+    """Its numbers take two lines where they took none."""
+    width(900)
+    drag = widget(page, "lmlib-drag")
+    point = drag.locator("g[role=slider]").first
+    point.focus()
+    before = point.bounding_box()  # with its ring
+    page.keyboard.press("Shift+ArrowRight")
+    box = page.locator(".lmlib-drag-box", has=drag).first
+    until(lambda: numbers(box)["number 0 of a line that gets longer"] > -0.45, "moved")
+    after = point.bounding_box()
+    assert after["y"] == before["y"] and after["x"] > before["x"]
+
+
+def test_a_closed_tab_pauses_its_training(few, page, lab):
+    live = widget(page, "lmlib-live")
+    live.locator("button.lmlib-start").click()
+    until(lambda: few.python("print(live._painter.access[0].answers)") > 2, "answers")
+    kernel = page.evaluate(
+        "() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.id"
+    )
+    page.evaluate(
+        """async () => {
+            await jupyterapp.commands.execute("docmanager:save");
+            jupyterapp.shell.currentWidget.close();
+        }"""
+    )
+
+    def running():
+        return page.evaluate(
+            """async (id) => {
+                const kernel = jupyterapp.serviceManager.kernels.connectTo(
+                    {model: {id, name: "python3"}});
+                const future = kernel.requestExecute({code: "print(live.running)"});
+                let text = "";
+                future.onIOPub = (m) => {
+                    if (m.content.name === "stdout") text += m.content.text;
+                };
+                await future.done;
+                kernel.dispose();
+                return text.trim();
+            }""",
+            kernel,
+        )
+
+    assert running() == "True"
+    until(lambda: running() == "False", "training pauses", 60)
+    page.evaluate("(id) => jupyterapp.serviceManager.kernels.shutdown(id)", kernel)
+
+
+def test_a_restarted_kernel_leaves_word_what_to_do(few, page):
+    explorer = widget(page, "lmlib-explorer")
+    page.evaluate(
+        "() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()"
+    )
+
+    def word():
+        return explorer.evaluate("box => getComputedStyle(box, '::after').content")
+
+    until(lambda: "run this cell to make it live again" in word(), "word", 60)

@@ -191,6 +191,16 @@ def test_curves_differ_by_more_than_colour():
     assert len(dashes) == 7
 
 
+def test_a_line_of_a_given_colour_is_solid_unless_told_otherwise():
+    _, ax = plots.figure()
+    plain = [ax.plot([0, 1], color="red")[0] for _ in range(3)]
+    plain += [ax.semilogx([1, 2], c="red")[0] for _ in range(3)]
+    told = [ax.plot([0, 1], "--", color="red")[0], ax.plot([0, 1], c="red", ls=":")[0]]
+    told += [ax.plot([0, 1], "o", color="red")[0]]
+    assert {line.get_linestyle() for line in plain} == {"-"}
+    assert [line.get_linestyle() for line in told] == ["--", ":", "None"]
+
+
 def test_no_letter_is_too_small_to_read():
     fig, ax = plots.figure(4, 3)
     ax.plot([0, 1], label="a curve")

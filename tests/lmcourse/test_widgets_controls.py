@@ -44,7 +44,7 @@ def test_all_labels_and_all_tracks_are_of_one_length():
     has_readout = [True, True, False, False, True, False]
     tracks = {w - 229 - READOUT * r for w, r in zip(pixels, has_readout, strict=True)}
     assert tracks == {TRACK}
-    assert {c.layout.max_width for c in controls} == {"100%"}
+    assert {c.layout.max_width for c in controls} == {"calc(100% - 4px)"}
     assert rows[2].children == (controls[2], controls[2].both)  # T and beta beside it
     assert rows[:2] + rows[3:] == controls[:2] + controls[3:]
 

@@ -1,5 +1,6 @@
 """An Explorer moves what it claims to move, and what it shows is what it measures."""
 
+import re
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import torch
 
 from lmcourse import plots, widgets
 from lmcourse.widgets import access
+from lmcourse.widgets.picture import measured_html
 from lmlib.heatmaps import entropy, gaussian_maps, spatial_softmax
 
 SCORES = 4 * gaussian_maps(torch.tensor([[[0.4, -0.2]]]), (20, 20), sigma=3)
@@ -209,6 +211,14 @@ def test_the_front_end_hears_what_the_picture_shows(explorer, monkeypatch):
     monkeypatch.setattr(access, "anywidget", None)  # then it does without
     other = widgets.Explorer(lambda fig, n: {}, "x", n=widgets.slider("n", 0, 1, 0))
     assert len(other.box.children) == 4
+
+
+def test_numbers_are_short_and_rounding_errors_are_zero():
+    values = {"a": 3, "b": 0.12345, "c": 12345.6, "d": 2e-5, "e": -7e-7, "<": 0.0}
+    markup = measured_html(values)
+    shown = re.findall(r">([^<>]+)</b>", markup)
+    assert shown == ["3", "0.1235", "1.23e+04", "2e-05", "0", "0"]
+    assert "&lt;" in markup and "<<" not in markup
 
 
 def test_redraw_shows_what_has_changed_elsewhere(picture):
