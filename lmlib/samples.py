@@ -9,14 +9,14 @@ A batch is a plain dict: ``image (B, C, H, W)`` in [0, 1], ``landmarks (B, K, 2)
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Integer, Shaped
 from torch import Tensor
 
 from lmlib.geometry import Warp
 
 Batch = dict[str, Tensor]
 
-Numbers = range | Int[Tensor, " _"] | Sequence[int]  # of images
+Numbers = range | Integer[Tensor, " _"] | Sequence[int]  # of images
 
 # Image numbers to draw from. A tuple of pools shares every batch equally between them.
 Pool = Numbers | tuple[Numbers | tuple, ...]
