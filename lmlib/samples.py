@@ -9,14 +9,14 @@ A batch is a plain dict: ``image (B, C, H, W)`` in [0, 1], ``landmarks (B, K, 2)
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Integer, Shaped
 from torch import Tensor
 
 from lmlib.geometry import Warp
 
 Batch = dict[str, Tensor]
 
-Numbers = range | Int[Tensor, " _"] | Sequence[int]  # of images
+Numbers = range | Integer[Tensor, " _"] | Sequence[int]  # of images
 
 # Image numbers to draw from. A tuple of pools shares every batch equally between them.
 Pool = Numbers | tuple[Numbers | tuple, ...]
@@ -78,7 +78,7 @@ def split(**sizes: int) -> dict[str, range]:
 
 def step_indices(
     step: int, batch_size: int, indices: Pool, seed: int = 0
-) -> Int[Tensor, " b"]:
+) -> Integer[Tensor, " b"]:
     """The indices of training step ``step``: shuffled epochs, laid end to end.
 
     A pure function of its arguments, so training can resume in mid-epoch exactly. A
@@ -195,7 +195,7 @@ def shuffled_labels(labels: dict[str, Shaped[Tensor, " n"]], first: int, seed: i
     return prepare
 
 
-def labels_on(labelled: Int[Tensor, " n"], count: int, first: int = 0):
+def labels_on(labelled: Integer[Tensor, " n"], count: int, first: int = 0):
     """``prepare`` for ``fit`` that marks which images may use their landmarks.
 
     ``labelled`` holds their numbers, of the images ``first``, ``first + 1``, ...
@@ -212,7 +212,7 @@ def labels_on(labelled: Int[Tensor, " n"], count: int, first: int = 0):
 
 
 def class_balanced_subset(
-    labels: Int[Tensor, " n"], share: float, seed: int = 0
+    labels: Integer[Tensor, " n"], share: float, seed: int = 0
 ) -> Bool[Tensor, " n"]:
     """Which images keep their landmarks: ``share`` of each class.
 

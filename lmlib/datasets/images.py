@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Integer, Shaped
 from torch import Tensor
 
 from lmlib.datasets import Size, height_and_width
@@ -29,7 +29,7 @@ def workers() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(min(16, os.cpu_count() or 1), "decode")
 
 
-def image_numbers(indices: Numbers, count: int) -> Int[Tensor, " n"]:
+def image_numbers(indices: Numbers, count: int) -> Integer[Tensor, " n"]:
     """Image numbers as a tensor on the CPU; IndexError for one that none has."""
     index = as_tensor(indices).cpu()
     if ((index < 0) | (index >= count)).any():
@@ -50,7 +50,7 @@ class Ahead:
             if index not in self.begun:
                 self.begun[index] = workers().submit(self.load, index)
 
-    def take(self, indices: Numbers) -> tuple[Int[Tensor, " n"], list]:
+    def take(self, indices: Numbers) -> tuple[Integer[Tensor, " n"], list]:
         """The numbers as a tensor and what was loaded; IndexError for one too large."""
         index = image_numbers(indices, self.count)
         self.begin(index)
@@ -282,7 +282,7 @@ class Images:
     def indices(self) -> range:
         return range(len(self))
 
-    def _shares(self, index: Int[Tensor, " n"]) -> Iterator[tuple]:
+    def _shares(self, index: Integer[Tensor, " n"]) -> Iterator[tuple]:
         """Each part with its rows of a batch and its own numbers of those images."""
         for part, stop in zip(self.parts, self.ends, strict=True):
             start = stop - len(part)

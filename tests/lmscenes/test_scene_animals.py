@@ -293,6 +293,7 @@ def test_bad_settings_are_named(settings, says):
 
 
 @pytest.mark.parametrize("indices", [[], [0.5], [-1]])
+@pytest.mark.usefixtures("unchecked")
 def test_bad_indices_are_named(indices):
     with pytest.raises(ValueError, match="ind"):
         Animals().batch(indices)

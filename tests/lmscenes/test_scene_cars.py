@@ -305,6 +305,7 @@ def test_bad_settings_are_named(wrong, says):
 
 
 @pytest.mark.parametrize("indices", [[], [-1], [0.5]])
+@pytest.mark.usefixtures("unchecked")
 def test_bad_indices(indices):
     with pytest.raises(ValueError, match="image indices"):
         Cars(32).batch(indices)

@@ -104,6 +104,7 @@ def test_a_gpu_draws_the_same_picture(scene, batches):
     ],
 )
 @each
+@pytest.mark.usefixtures("unchecked")
 def test_bad_indices_are_named(scene, indices, says):
     with pytest.raises(ValueError, match=says):
         scene().batch(indices)
