@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.font_manager import FontProperties
 
-STEPS = 64  # places between two pixels where a letter may begin, as FreeType has it
+_SPECIAL = ("fontfeatures", "language", "usetex")  # of a text: hardly ever set
 
 
 class _Print(NamedTuple):
@@ -33,12 +33,13 @@ class LettersRenderer(RendererAgg):
     def draw_text(self, gc, x, y, s, prop, angle, ismath=False, mtext=None):
         colour = gc.get_rgb()
         opaque = gc.get_alpha() == 1 and all(part == 1 for part in colour[3:])
-        if not opaque or any(
-            getattr(mtext, f"get_{name}", bool)() for name in _SPECIAL
-        ):
+        special = [getattr(mtext, f"get_{name}", bool)() for name in _SPECIAL]
+        if not opaque or any(special):
             return super().draw_text(gc, x, y, s, prop, angle, ismath, mtext)
         y -= self.height - int(self.height)  # the canvas has whole pixels
-        (left, right), (top, down) = (divmod(round(STEPS * v), STEPS) for v in (x, y))
+        # Two, not one: older versions round to pixels, and Python's halves to even.
+        right, down = x % 2, y % 2
+        left, top = round(x - right), round(y - down)
         look = (colour, gc.get_antialiased())
         found = self._print(s, prop.copy(), angle, ismath, right, down, look)
         if found is not None:
@@ -51,18 +52,18 @@ class LettersRenderer(RendererAgg):
         prop: FontProperties,
         angle: float,
         ismath: bool,
-        right: int,
-        down: int,
+        right: float,
+        down: float,
         look: tuple,
     ) -> _Print | None:
-        """Draw ``text`` alone, begun ``right`` and ``down`` steps from a pixel."""
+        """Draw ``text`` alone, begun ``right`` and ``down`` (0 to 2) from a pixel."""
         size = self.get_text_width_height_descent(text, prop, ismath)
         edge, width, height = _bounds(*size, angle)
         alone = RendererAgg(width, height, self.dpi)
         gc = alone.new_gc()
         gc.set_foreground(look[0], isRGBA=True)
         gc.set_antialiased(look[1])
-        place = (edge[0] + right / STEPS, edge[1] + down / STEPS)
+        place = (edge[0] + right, edge[1] + down)
         alone.draw_text(gc, *place, text, prop, angle, ismath)
         gc.restore()
         seen = np.asarray(alone.buffer_rgba())
@@ -72,9 +73,6 @@ class LettersRenderer(RendererAgg):
         top, left = rows[0], columns[0]
         part = seen[top : rows[-1] + 1, left : columns[-1] + 1]
         return _Print(part[::-1].copy(), int(left) - edge[0], int(top) - edge[1])
-
-
-_SPECIAL = ("fontfeatures", "language", "usetex")
 
 
 def _bounds(width, height, descent, angle) -> tuple[tuple[int, int], int, int]:
