@@ -177,7 +177,7 @@ def test_a_real_control_c_in_a_real_process(tmp_path):
     )  # fmt: skip
     assert process.stdout.readline() == "started\n"
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "Resume with: lmlib reproduce t" in err and "Traceback" not in err
     assert [row.setting for row in read_rows("toy", tmp_path / "data" / "results")] == [
