@@ -194,7 +194,10 @@ def draw_image(ax: Axes, image, title: str | None = None):
     Pixels are square: a landscape photograph looks like one.
     """
     values = as_array(image).clip(0, 1)
-    return _draw(ax, values, title, cmap="gray", vmin=0, vmax=1)
+    values = values if values.ndim == 3 else values[..., None]
+    rgba = np.full((*values.shape[:2], 4), 255, np.uint8)  # what is drawn fastest
+    rgba[..., :3] = (255 * values).round()
+    return _draw(ax, rgba, title)
 
 
 def draw_heatmap(ax: Axes, heatmap, image=None, title: str | None = None):
