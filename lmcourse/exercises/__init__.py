@@ -62,9 +62,9 @@ class Exercise:
         if self.example is not None:
             given = self.example() if callable(self.example) else self.example
             call = f"{self.name}({', '.join(map(_brief, given))})"
-            lines.append(f"expected: {call}\nis {_brief(self.library(*given))}")
-        text = textwrap.indent("\n".join(lines), INDENT)
-        return f"\n{text}" if lines else ""
+            lines.append(f"expected: {call} is {_brief(self.library(*given))}")
+        look = {"initial_indent": INDENT, "subsequent_indent": INDENT + "  "}
+        return "".join(f"\n{textwrap.fill(line, WIDTH, **look)}" for line in lines)
 
 
 EXERCISES: dict[str, Exercise] = {}
@@ -233,7 +233,7 @@ def _brief(value) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{k!r}: {_brief(v)}" for k, v in value.items()) + "}"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value + 0.0:.4g}"  # no minus before a zero
     return repr(value)
 
 
