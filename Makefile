@@ -10,7 +10,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help lab setup lint unit notebooks-test browser test fuzz notebooks bench clean
+.PHONY: help lab setup lint unit notebooks-test browser test fuzz notebooks bench gpu clean
 
 # The first Python on the path that is new enough. Asked only when needed.
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python; do \
@@ -107,6 +107,12 @@ notebooks: $(VENV)/.test ## run all notebooks at full length and store their out
 
 bench: $(VENV)/.bench ## ours against a plain reference, ratios in one run
 	$(BIN)/python -m benchmarks
+
+# Where a GPU is lent for minutes: resumable, rows and weights in OUT.
+OUT ?= gpu
+MINUTES ?= 12
+gpu: $(VENV)/.bench ## what needs a GPU, most valuable first, in MINUTES, into the folder OUT
+	$(BIN)/python -m tools.gpu $(OUT) --minutes $(MINUTES)
 
 clean: ## remove the environment and all caches; data and results stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info

@@ -1,8 +1,8 @@
 """Notebooks to write in: ``work/`` holds copies, ``notebooks/`` stays as it came.
 
-``python -m tools.working_copies`` is what ``make lab`` calls before it opens JupyterLab. A
-copy that nobody has changed follows its original; one that was changed is never touched:
-if its original has changed too, the new one is laid beside it.
+``python -m tools.working_copies`` is what ``make lab`` calls before it opens JupyterLab.
+A copy that nobody has changed follows its original; one that was changed is never
+touched: if its original has changed too, the new one is laid beside it.
 """
 
 import argparse
@@ -34,8 +34,8 @@ def refresh(originals: Path, work: Path) -> list[str]:
     """Copy each notebook of ``originals`` that is new, or unchanged in ``work``.
 
     Returns:
-        The names of changed copies whose originals have changed as well: these lie beside
-        them as ``NAME_new.ipynb``.
+        The names of changed copies whose originals have changed as well: these lie
+        beside them as ``NAME_new.ipynb``.
 
     Raises:
         OSError: a folder cannot be read or written.
@@ -68,8 +68,8 @@ def main() -> None:
     work = parser.parse_args().into
     for name in refresh(ROOT / "notebooks", work):
         print(
-            f"{work.name}/{name} has your changes and stays; the course's present version"
-            f" is {Path(name).stem}_new.ipynb beside it"
+            f"{work.name}/{name} has your changes and stays; the course's present "
+            f"version is {Path(name).stem}_new.ipynb beside it"
         )
 
 
