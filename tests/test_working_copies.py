@@ -1,4 +1,4 @@
-"""``make lab`` opens copies: a student's work is kept, the course's files are not touched."""
+"""`make lab` opens copies: changes of a student stay, and so do the originals."""
 
 from itertools import product
 

@@ -1,6 +1,6 @@
 """Notebooks to write in: ``work/`` holds copies, ``notebooks/`` stays as it came.
 
-``python -m tools.working_copies`` is what ``make lab`` calls before it opens JupyterLab.
+``python -m tools.working_copies`` is what ``make lab`` calls before JupyterLab opens.
 A copy that nobody has changed follows its original; one that was changed is never
 touched: if its original has changed too, the new one is laid beside it.
 """
