@@ -136,20 +136,32 @@ def check_alt(alt: str) -> str:
     return alt
 
 
-def show(fig: Figure | Image.Image, alt: str) -> None:
-    """Display a figure (or picture) as PNG with ``alt``, a sentence on what it shows.
+def jpeg(image: Image.Image) -> bytes:
+    """JPEG bytes in all colours, with no colour blurred into its neighbours."""
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, "jpeg", quality=85, subsampling=0)
+    return buffer.getvalue()
+
+
+def show(fig: Figure | Image.Image, alt: str, photo: bool = False) -> None:
+    """Display a figure (or picture) with ``alt``, a sentence on what it shows.
 
     Few programs that open notebooks hand the picture's own alt text on, so it is also a
-    caption below. Stored with 256 colours, a third of the size: committed notebooks
-    stay small.
+    caption below. Stored as PNG of 256 colours, a third of the size; ``photo`` stores
+    all colours, as JPEG: for pictures of faces.
     """
     about = {"alt": check_alt(alt)}
     image = pixels(fig) if isinstance(fig, Figure) else fig
     about |= {"width": image.width, "height": image.height}
-    data = b64encode(png(few_colours(image), 9)).decode()
-    bundle = {"image/png": data, "text/plain": alt}
-    display(bundle, metadata={"image/png": about}, raw=True)
+    kind = "image/jpeg" if photo else "image/png"
+    data = b64encode(jpeg(image) if photo else png(few_colours(image), 9)).decode()
+    display({kind: data, "text/plain": alt}, metadata={kind: about}, raw=True)
     display({"text/html": caption_html(alt), "text/plain": alt}, raw=True)
+
+
+def say(text: str) -> None:
+    """Display Markdown in which measured numbers stand: they are never typed."""
+    display({"text/markdown": text, "text/plain": text}, raw=True)
 
 
 def caption_html(alt: str) -> str:
