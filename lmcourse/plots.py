@@ -167,6 +167,11 @@ def show(fig: Figure | Image.Image, alt: str) -> None:
     display({"text/html": caption_html(alt), "text/plain": alt}, raw=True)
 
 
+def say(text: str) -> None:
+    """Display Markdown in which measured numbers stand: they are never typed."""
+    display({"text/markdown": text, "text/plain": text}, raw=True)
+
+
 def caption_html(alt: str) -> str:
     """``alt`` as a caption in small letters."""
     look = "font-size:smaller;line-height:1.4;opacity:.75"
