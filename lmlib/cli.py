@@ -42,7 +42,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    _own_images(commands)
+    for adds in (_training, _evaluating, _predicting):
+        adds(commands)
     for point in sorted(entry_points(group="lmlib.commands"), key=lambda p: p.name):
         point.load()(commands)
     return parser
@@ -52,18 +53,19 @@ DATA = "NAME:PATH, or NAME to look in LMLIB_DATA; see data/README.md for the nam
 CROPS = "centre, pad, squash, or left,top,right,bottom as shares of width and height"
 
 
-def _own_images(commands) -> None:
-    """The commands for one's own images."""
+def _command(commands, function, about: str, kept: str):
+    """The parser of the command that ``function`` does; Ctrl-C says what is kept."""
+    name = function.__name__.removeprefix("_")
+    add = commands.add_parser(name, help=about, description=about)
+    add.set_defaults(function=function, kept=kept)
+    add.add_argument("--device", help="such as cpu or cuda:1; default: the best")
+    return add
 
-    def command(name: str, function, about: str, kept: str):
-        add = commands.add_parser(name, help=about, description=about)
-        add.set_defaults(function=function, kept=kept)
-        add.add_argument("--device", help="such as cpu or cuda:1; default: the best")
-        return add
 
+def _training(commands) -> None:
     about = "train a method on images; a killed run goes on with the same command"
-    add = command("train", _train, about, "the run is kept")
-    add.add_argument("method", metavar="METHOD", help="seqmt, lmdis, dve or salvton")
+    add = _command(commands, _train, about, "the run is kept")
+    add.add_argument("method", metavar="METHOD", help="seqmt, lmdis, dve, dlan or salvton")
     again = "; may be given again: all are used (lmdis, dve)"
     add.add_argument("--data", action="append", required=True, help=DATA + again)
     add.add_argument("--preset", required=True, help="such as faces_class")
@@ -85,8 +87,10 @@ def _own_images(commands) -> None:
     _image_options(add, "default: the data set's own")
     add.add_argument("--force", action="store_true", help="overwrite what is there")
 
+
+def _evaluating(commands) -> None:
     about = "errors of a checkpoint on annotated images, in percent"
-    add = command("evaluate", _evaluate, about, "nothing was changed")
+    add = _command(commands, _evaluate, about, "nothing was changed")
     add.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     add.add_argument("--data", help=DATA + "; default: that of the training")
     images = "a split, A:B of --split, or SPLIT:A:B"
@@ -102,8 +106,10 @@ def _own_images(commands) -> None:
     add.add_argument("--json", action="store_true", help="machine-readable")
     _image_options(add, "default: that of the training")
 
+
+def _predicting(commands) -> None:
     about = "landmarks of photographs of any size and orientation"
-    add = command("predict", _predict, about, "no table was written")
+    add = _command(commands, _predict, about, "no table was written")
     add.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     about = "files, or folders with all below them"
     add.add_argument("images", nargs="+", metavar="IMAGE", help=about)
@@ -138,6 +144,7 @@ def _image_options(add, default: str) -> None:
 
 
 def _train(arguments) -> int:
+    from lmlib.processes import leave, start
     from lmlib.recipes import Settings, train
     from lmlib.registry import read_settings
 
@@ -163,6 +170,10 @@ def _train(arguments) -> int:
         force=arguments.force,
         command=arguments.command,
     )
+    rank, _ = start()
+    leave()
+    if rank:  # the first process says what there is to say
+        return 0
     if made is None:
         print(f"{arguments.out} is finished, with these settings")
         return 0
