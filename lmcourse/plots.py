@@ -139,7 +139,7 @@ def check_alt(alt: str) -> str:
 def jpeg(image: Image.Image) -> bytes:
     """JPEG bytes in all colours, with no colour blurred into its neighbours."""
     buffer = io.BytesIO()
-    image.convert("RGB").save(buffer, "jpeg", quality=85, subsampling=0)
+    image.convert("RGB").save(buffer, "jpeg", quality=80, subsampling=0)
     return buffer.getvalue()
 
 
