@@ -138,7 +138,7 @@ class Board:
 
     def show(self, alt: str) -> None:
         """Display the board with its description."""
-        show(self.fig, check_alt(alt), photo=True)
+        show(self.fig, check_alt(alt))
 
 
 def enlarged(picture: Tensor, side: int) -> Tensor:

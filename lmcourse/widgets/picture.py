@@ -189,13 +189,10 @@ class Interactive:
         """The measured numbers of ``frame``."""
         return self.frame(*args, **values)[1]
 
-    def strip(
-        self, states: list, alt: str, captions=None, columns: int = 1, photo=False
-    ) -> None:
+    def strip(self, states: list, alt: str, captions=None, columns: int = 1) -> None:
         """The static twin: one captioned frame for each of ``states``.
 
-        A state is a dict of draw's arguments by name, or its one argument. ``photo`` as
-        in ``plots.show``.
+        A state is a dict of draw's arguments by name, or its one argument.
         """
         frames = []
         for number, state in enumerate(states):
@@ -207,7 +204,7 @@ class Interactive:
             said = captions[number] if captions else chosen
             found = _short({k: v for k, v in measured.items() if k not in given})
             frames.append((":  ".join(filter(None, (said, found))), picture))
-        plots.show(film(frames, columns), alt, photo)
+        plots.show(film(frames, columns), alt)
 
     def sweep(self) -> list[dict]:
         """Move every control to its ends and back, through the real callbacks.
