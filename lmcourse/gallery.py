@@ -5,12 +5,17 @@ A gallery takes the network that was trained longest among those that ship.
 
 from functools import cache
 
+import matplotlib.cbook
+import skimage.data
 import torch
+from PIL import Image
 from torch import Tensor
 
+import lmlib
 from lmcourse.boards import Board
 from lmcourse.experiments import dve, lmdis
-from lmcourse.experiments.cells import kept_file, load_cell
+from lmcourse.experiments.cells import kept_file, load_cell, shipped
+from lmlib.datasets.photos import cut, find_faces, read_photo
 from lmlib.methods.dve import crop
 from lmscenes.faces import five_points
 
@@ -207,7 +212,9 @@ def open_across() -> None:
     species = range(int(herd["label"].max()) + 1)
     best = [int(clear.where(herd["label"] == s, -9.0).argmax()) for s in species]
     images, points = crop(people["image"], five_points(people["landmarks"]), config)
-    animals, _ = crop(herd["image"][best[1:5]], herd["landmarks"][best[1:5], :5], config)
+    animals, _ = crop(
+        herd["image"][best[1:5]], herd["landmarks"][best[1:5], :5], config
+    )
     others = torch.cat([images[1:], animals])
     first = images[:1].expand(len(others), -1, -1, -1)
     found = method.match(first, points[:1].expand(len(others), -1, -1), others)
@@ -240,8 +247,60 @@ def open_failures() -> None:
         for column, points in enumerate(method.landmarks(images)):
             board.mark(points, column, row, size=45)
     board.show(
-        "Ten landmarks on five faces, by three networks. All terms: they spread over the "
-        "face and follow it. Without separation they lie on top of each other in two or "
-        "three places. Without equivariance they stand in the same places of the picture "
-        "whatever the face does."
+        "Ten landmarks on five faces, by three networks. All terms: they spread over "
+        "the face and follow it. Without separation they lie on top of each other in "
+        "two or three places. Without equivariance they stand in the same places of "
+        "the picture whatever the face does."
     )
+
+
+# -- 21 and 61 -------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def open_leaving() -> None:
+    """21: landmarks before the first step and after training."""
+    method = drawing_network()
+    images = _faces(method)
+    torch.manual_seed(0)
+    fresh = type(method)(method.config).train()  # with the statistics of these images
+    board = Board(len(images), 2, sides=("before the first step", "after training"))
+    for row, net in enumerate((fresh, method)):
+        board.put(images, row=row)
+        for column, points in enumerate(net.landmarks(images)):
+            board.mark(points, column, row, size=55)
+    board.show(
+        "Ten landmarks on five faces. Before the first step they crowd around the "
+        "middle of each picture; after training each has its own part of the face. "
+        "Nobody has ever said which."
+    )
+
+
+@torch.no_grad()
+def open_photographs() -> None:
+    """61: photographs and the landmarks of a network that has only seen drawn faces."""
+    photos = (
+        Image.fromarray(skimage.data.astronaut()),
+        read_photo(matplotlib.cbook.get_sample_data("grace_hopper.jpg", False)),
+    )
+    landmarker = lmlib.load(shipped("seqmt-wild_RCN+_L_long_100"), "cpu")
+    side, board = landmarker.config.size, Board(2, side=380)
+    for column, photo in enumerate(photos):
+        left, top, right, bottom = find_faces(photo)[0]
+        x, y, half = (left + right) / 2, (top + bottom) / 2, (right - left) / 2
+        y = y + 0.16 * half  # faces lie a little lower in the network's pictures
+        seen, shown = ((x - r, y - r, x + r, y + r) for r in (half, 1.3 * half))
+        small = to_tensor(cut(photo, seen, (side, side))).mean(0, keepdim=True)
+        points = landmarker.landmarks(small[None])[0] / 1.3
+        board.put(to_tensor(cut(photo, shown, (380, 380))), column)
+        board.mark(points, column, size=38, marker="o")
+    board.show(
+        "Photographs of Eileen Collins (NASA) and Grace Hopper (US Navy), both in the "
+        "public domain, with the 68 landmarks of a network that has only ever seen "
+        "drawn faces."
+    )
+
+
+def to_tensor(pixels) -> Tensor:
+    """``(3, H, W)`` bytes as floats in [0, 1]."""
+    return torch.from_numpy(pixels.copy()).float() / 255

@@ -41,7 +41,13 @@ class _Toy:
         return self.decode(*self.encode(images))
 
 
-@exercise("another_person", solution=another_person, library=another_person)
+@exercise(
+    "another_person",
+    solution=another_person,
+    library=another_person,
+    level="easy",
+    minutes=5,
+)
 def _examine_another_person(fn) -> str | None:
     g = torch.Generator().manual_seed(1)
     first, second = torch.rand(2, 5, 3, 4, 4, generator=g)
@@ -88,7 +94,9 @@ def moved_ratio(before, asked, found):
     return (missed / moved).item()
 
 
-@exercise("moved_ratio", solution=moved_ratio, library=moved_ratio)
+@exercise(
+    "moved_ratio", solution=moved_ratio, library=moved_ratio, level="medium", minutes=10
+)
 def _examine_moved_ratio(fn) -> str | None:
     g = torch.Generator().manual_seed(2)
     before = torch.rand(4, 5, 2, generator=g) - 0.5
@@ -143,7 +151,9 @@ def in_between(first, second, t_points, t_vectors):
     return points, vectors
 
 
-@exercise("in_between", solution=in_between, library=in_between)
+@exercise(
+    "in_between", solution=in_between, library=in_between, level="easy", minutes=5
+)
 def _examine_in_between(fn) -> str | None:
     g = torch.Generator().manual_seed(3)
     first, second = (
