@@ -49,7 +49,7 @@ from lmscenes.tops import (
     sew,
     tops,
 )
-from lmscenes.wardrobe import Patch, Tailor, joined
+from lmscenes.wardrobe import Patch, Tailor, joined, ramp
 
 TILE = 16  # triplets drawn at once
 ABSENT, OCCLUDED, VISIBLE = range(3)
@@ -63,6 +63,7 @@ BENT = (7, 0.7), (10, 0.4), (9, 0.2), (2, 1.0), (6, 1.0)
 RESTING = (3, 1.0), (2, 1.0)
 CROSSING = (4, 1.0), (5, 1.0), (12, 1.2), (13, 1.2)
 TURN = math.radians(30)
+SLACK = 1.6  # how far behind a hanging top the waist and what is worn below are kept
 
 
 class Tryon:
@@ -183,6 +184,7 @@ class _Tile:
         look = looks(index, scene.seed, q["build"])
         look["mannequin"] = torch.zeros_like(q["skirt"])
         look["locks"] = (look["long"] > 0) & q["locks"]
+        look["crown"] = 2.0 + look["crown"]
         look["rumple"] = 0.5 * scene.folds * look["rumple"]
         look["contrast"] = 0.6 * look["contrast"]
         look["power"] = 0.5 + 0.5 * look["power"]
@@ -310,9 +312,14 @@ class _Tile:
                      for name, value in style.items()}  # fmt: skip
                 t = Tailor(self.people, self.laid, zero, which, s, slot)
                 out += [t.skirt()] if style is self.skirt else t.trousers()
+        # Tops hang over them, clear of hips and thighs; not those that are tucked in.
+        back = SLACK * ~F.pad(self.q["tucked"].T, (0, 0, 0, 1)).flatten()
+        shift = torch.stack([zero, zero, back], 1)[..., None, None]
+        out = [p._replace(points=p.points + shift[p.image]) for p in out]
         u = uniform(self.index, 32, self.scene.seed, stream=106)
         u[:, 2] = 0  # across the chest
-        u[:, 0] = self.q["bag"]
+        bare = self.top["bare"].unflatten(0, (3, self.n)).any(0)  # no strap on skin
+        u[:, 0] = torch.where(bare, 1.0, self.q["bag"])
         bags = carried(self.one, u, u.new_full((self.n,), self.scene.bags))
         for patch in bags:
             for view in (OTHER, WORN):
@@ -323,6 +330,8 @@ class _Tile:
         which = (~self.laid_view).nonzero()[:, 0]
         bare = Bare(self.people, which, self.look)
         bare.trunk()
+        trunk = bare.patches[0]
+        trunk.points[:, 2] += SLACK * ramp(trunk.flat[:, 1], -8, -4)
         bare.arms(torch.where(self.top["bare"], -2.6, self.top["sleeve"] - 2))
         bare.head()
         return bare.patches
@@ -361,7 +370,7 @@ class _Tile:
         warped = F.grid_sample(garment, flow.movedim(1, -1), padding_mode="border",
                                align_corners=False)  # fmt: skip
         warped = warped * mask[n : 2 * n] + 1 - mask[n : 2 * n]
-        marks, attribute = self._landmarks(table, nodes, shot)
+        marks, attribute = self._landmarks(table, nodes, shot, mask)
         return {
             "image": pictures[OTHER], "target": pictures[WORN], "garment": garment,
             "worn_mask": mask[:n], "target_mask": mask[n : 2 * n],
@@ -450,14 +459,15 @@ class _Tile:
         flow[i, :, y, x] = self._inside((place[2:] + move).T)
         return self._cut(flow)
 
-    def _landmarks(self, table: Batch, nodes: Nodes, shot: Shot
+    def _landmarks(self, table: Batch, nodes: Nodes, shot: Shot, mask: Tensor
                    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Places (3, B, 32, 2) and attributes (3, B, 32)."""
         fine, n = shot.sheet.shape[-1], self.n
         at = (nodes.sheet.flatten(), nodes.row.flatten(), nodes.column.flatten())
         maps = torch.cat([table["points"][:, :2], table["flat"]], 1)
         xy, own = lookup(maps, *at).T.view(3 * n, COUNT, 4).split(2, 2)
-        # Seen if within a pixel of it its sheet shows the same place of the cloth.
+        # Seen if within a pixel of it its sheet shows the same place of the cloth, and
+        # the mask is not empty there.
         flat = torch.full((2, shot.sheet.numel()), 1e6, device=xy.device)
         flat[:, shot.hits.at] = shot.hits.read(table["flat"])
         reach = self.scene.samples
@@ -472,6 +482,11 @@ class _Tile:
         same = same & (away.norm(dim=-1) < 2)
         xy = self._inside(xy)
         seen = same.flatten(2).any(2) & (xy.abs() < 1).all(-1)
+        height, width = self.scene.size
+        pixel = ((xy + 1) * (xy.new_tensor([width, height]) / 2)).floor().long()
+        x, y = pixel[..., 0].clamp(0, width - 1), pixel[..., 1].clamp(0, height - 1)
+        near = F.max_pool2d(mask, 3, 1, 1).flatten(1).gather(1, y * width + x)
+        seen = seen & (near > 0)
         attribute = torch.where(seen, VISIBLE, OCCLUDED)
         attribute = torch.where(nodes.there, attribute, ABSENT)
         xy = torch.where(nodes.there[..., None], xy, 0.0)
