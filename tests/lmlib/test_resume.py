@@ -56,7 +56,7 @@ CONFIGS = {
         landmarks=5,
     ),
     "salvton": SalvtonConfig(
-        size=16,
+        size=32,
         landmarks=4,
         branches=(4, 4),
         exchanges=1,

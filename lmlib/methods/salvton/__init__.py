@@ -87,6 +87,13 @@ class Salvton(Method):
 
     # -- training ----------------------------------------------------------------------
 
+    def train(self, mode: bool = True) -> "Salvton":
+        """Warps that are not trained keep their statistics, too."""
+        super().train(mode)
+        if self.warper is not None and "warps" not in self.config.stages:
+            self.warper.eval()
+        return self
+
     def fit_options(self, steps: int) -> FitOptions:
         """Adam as in the paper; the rate falls linearly to 0 after ``decay``.
 
