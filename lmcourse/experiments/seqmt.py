@@ -39,15 +39,9 @@ from lmcourse.experiments.seqmt_images import (
     studio,
     wild,
 )
-from lmcourse.experiments.seqmt_images import (
-    pixels_of_60 as pixels_of_60,
-)
-from lmcourse.experiments.seqmt_images import (
-    stored as stored,
-)
-from lmcourse.experiments.seqmt_images import (
-    wrist_widths as wrist_widths,
-)
+from lmcourse.experiments.seqmt_images import pixels_of_60 as pixels_of_60
+from lmcourse.experiments.seqmt_images import stored as stored
+from lmcourse.experiments.seqmt_images import wrist_widths as wrist_widths
 from lmlib.evaluation import match_landmarks
 from lmlib.methods.seqmt import LandmarkLearner, SeqMt, SeqMtConfig
 from lmlib.methods.seqmt_baselines import CommMt, HeatmapMt

@@ -7,6 +7,7 @@ import torch
 from tryons import triplets
 
 from lmlib.layers import Rungs
+from lmlib.methods.dlan import DlanConfig
 from lmlib.methods.dve import DveConfig
 from lmlib.methods.lmdis import LmdisConfig
 from lmlib.methods.salvton import SalvtonConfig
@@ -69,12 +70,26 @@ CONFIGS = {
         depth=2,
         batch_size=4,
     ),
+    "dlan": replace(
+        DlanConfig.garments64(),
+        size=16,
+        stages=((4,), (4,), (4,), (4,), (4,)),
+        towers=(1, 2),
+        landmarks=4,
+        patch=4,
+        hidden=(8,),
+        dropout=0.5,
+        scale_delay=0.5,
+        mirror=True,
+        batch_size=4,
+    ),
 }
 LATE = {
     "seqmt": lambda method: method.elt_acts,
     "lmdis": lambda method: method.landmark_share > 0,
     "dve": lambda method: method.exchanging,
     "salvton": None,  # nothing changes
+    "dlan": lambda method: method.scale_acts,
 }
 
 
