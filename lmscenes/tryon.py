@@ -52,6 +52,7 @@ from lmscenes.tops import (
 from lmscenes.wardrobe import Patch, Tailor, joined, ramp
 
 TILE = 16  # triplets drawn at once
+SAMPLES = 2  # a pixel and side
 ABSENT, OCCLUDED, VISIBLE = range(3)
 OTHER, WORN, LAID = range(3)  # the three pictures of a triplet
 ANOTHER = 2**40  # garment i + ANOTHER is the other one of triplet i
@@ -115,7 +116,6 @@ class Tryon:
         self.sleeve_change, self.hair = sleeve_change, hair
         self.bags, self.clutter = bags, clutter
         self.side = max(size)  # a square is drawn, and its middle kept
-        self.samples = 2 if self.side > 56 else 3  # a pixel and side
 
     def batch(self, indices, device=None) -> Batch:
         index = as_indices(indices, device)
@@ -261,16 +261,15 @@ class _Tile:
         some = tops(other, seed, q["other length"], waist, scene.folds)
         same = q["length"] == q["other length"]
         some["sleeve"] = torch.where(same, own["sleeve"], some["sleeve"])
-        flat = dict(own)
-        folds = uniform(index, 14, seed, stream=105)
-        flat |= {"folds": folds, "wave": 0.4 * own["wave"], "drape": 0.3 * own["drape"]}
         # What is worn below suits both.
         lower = {"ease": torch.where(skirts, self.skirt["ease"], below["ease"]),
                  "waist": waist, "from": self.skirt["from"]}  # fmt: skip
         for k, style in enumerate((some, own)):
             tuck(style, lower, q["tucked"][:, k], waist)
         self.skirt["from"] = lower["from"]
-        flat |= {name: own[name] for name in ("loose", "hem")}
+        # Laid flat it has the same cut, and small folds of its own.
+        folds = uniform(index, 14, seed, stream=105)
+        flat = own | {"folds": folds, "wave": 0.4 * own["wave"]}
         self.reach = reach(some), reach(own)
         self.top = {k: torch.cat([some[k], own[k], flat[k]]) for k in own}
         mine = cloth(index, seed, q["kind"])
@@ -358,10 +357,10 @@ class _Tile:
         scene, n = self.scene, self.n
         table, nodes, mine, twin = self._sheets()
         self._framed(table, mine)
-        shot = shoot(table, self.scale, scene.side, scene.side * scene.samples,
+        shot = shoot(table, self.scale, scene.side, scene.side * SAMPLES,
                      self.fabric, self.look)  # fmt: skip
         own = (shot.sheet >= 0) & mine[shot.sheet.clamp(min=0)]
-        mask = F.avg_pool2d(own[:, None].float(), scene.samples)
+        mask = F.avg_pool2d(own[:, None].float(), SAMPLES)
         mask = self._cut(mask)
         mask = torch.cat([mask[: 2 * n] > 0.5, mask[2 * n :] > 0]).float()
         flow = self._flow(table, twin, shot, own) * mask[n : 2 * n]
@@ -430,7 +429,7 @@ class _Tile:
         Of a pixel's samples the one nearest to its centre that shows the garment; from
         there to the centre by the map of its cell, which both pictures share.
         """
-        n, f, side = self.n, self.scene.samples, self.scene.side
+        n, f, side = self.n, SAMPLES, self.scene.side
         number = torch.full_like(shot.sheet, -1).flatten()
         number[shot.hits.at] = torch.arange(len(shot.hits.at), device=number.device)
         number = torch.where(own.flatten(), number, -1).view_as(shot.sheet)[n : 2 * n]
@@ -470,7 +469,7 @@ class _Tile:
         # the mask is not empty there.
         flat = torch.full((2, shot.sheet.numel()), 1e6, device=xy.device)
         flat[:, shot.hits.at] = shot.hits.read(table["flat"])
-        reach = self.scene.samples
+        reach = SAMPLES
         step = torch.arange(-reach, reach + 1, device=xy.device)
         pixel = ((xy + 1) * (fine / 2)).floor().long()
         x = (pixel[..., 0, None, None] + step).clamp(0, fine - 1)
