@@ -1,4 +1,5 @@
-"""The command ``lmlib``: ``train``, ``evaluate`` and ``predict`` for one's own images.
+"""The command ``lmlib``: ``train``, ``evaluate``, ``predict`` and ``tryon`` for one's
+own images.
 
 Other packages bring more commands, each an entry point of the group
 ``lmlib.commands``: a function that adds its parser. The course brings ``doctor``,
@@ -41,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    for adds in (_training, _evaluating, _predicting):
+    for adds in (_training, _evaluating, _predicting, _trying_on):
         adds(commands)
     for point in sorted(entry_points(group="lmlib.commands"), key=lambda p: p.name):
         point.load()(commands)
@@ -64,7 +65,8 @@ def _command(commands, function, about: str, kept: str):
 def _training(commands) -> None:
     about = "train a method on images; a killed run goes on with the same command"
     add = _command(commands, _train, about, "the run is kept")
-    add.add_argument("method", metavar="METHOD", help="such as seqmt, lmdis or dve")
+    names = "seqmt, lmdis, dve, dlan or salvton"
+    add.add_argument("method", metavar="METHOD", help=names)
     again = "; may be given again: all are used (lmdis, dve)"
     add.add_argument("--data", action="append", required=True, help=DATA + again)
     add.add_argument("--preset", required=True, help="such as faces_class")
@@ -75,9 +77,9 @@ def _training(commands) -> None:
     )
     add.add_argument("--split", default="train", help="of the data (default: train)")
     add.add_argument("--images", metavar="A:B", help="only these of the split")
-    about = "images that keep their landmarks, such as 5%% (seqmt; default: all)"
+    about = "images that keep their landmarks, such as 5%% (seqmt, dlan; default: all)"
     add.add_argument("--labels", default="all", metavar="SHARE", help=about)
-    about = "images held back to measure on (seqmt)"
+    about = "images held back to measure on (seqmt, dlan)"
     add.add_argument("--val", type=positive, default=0, metavar="N", help=about)
     about = "default: the preset's; seqmt 20000; 2000 for a preset NAME_class"
     add.add_argument("--steps", type=positive, help=about)
@@ -123,6 +125,19 @@ def _predicting(commands) -> None:
     add.add_argument("--batch", type=positive, default=32, help="photographs at a time")
     about = "exit status 1 if any photograph was skipped"
     add.add_argument("--strict", action="store_true", help=about)
+
+
+def _trying_on(commands) -> None:
+    about = "a garment on a person, as an image"
+    add = _command(commands, _tryon, about, "no image was written")
+    add.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
+    about = "photograph; its middle is seen, three wide and four high"
+    add.add_argument("person", type=Path, metavar="PERSON", help=about)
+    about = "photograph of it, laid flat"
+    add.add_argument("garment", type=Path, metavar="GARMENT", help=about)
+    about = "image, bright where the garment is (default: where it is not white)"
+    add.add_argument("--mask", type=Path, metavar="FILE", help=about)
+    add.add_argument("--out", type=Path, required=True, metavar="FILE.png")
 
 
 def _image_options(add, default: str) -> None:
@@ -223,6 +238,16 @@ def _predict(arguments) -> int:
         print(f"lmlib: {len(skipped)} skipped:", file=sys.stderr)
         print("\n".join(f"  {reason}" for reason in skipped), file=sys.stderr)
     return 1 if skipped and arguments.strict else 0
+
+
+def _tryon(arguments) -> int:
+    from lmlib.tryon import tryon
+
+    names = ("checkpoint", "person", "garment", "out", "mask", "device")
+    made = tryon(*(getattr(arguments, name) for name in names))
+    size = f"{made.shape[2]} x {made.shape[1]} pixels"
+    print(f"{printable(str(arguments.out))}: {size}")
+    return 0
 
 
 def _note(message, *_, **__) -> None:

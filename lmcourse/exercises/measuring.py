@@ -34,7 +34,18 @@ def marked_faces():
     return pred, target, visible
 
 
-@exercise("masked_nme", solution=masked_nme_solution, library=masked_nme_library)
+@exercise(
+    "masked_nme",
+    solution=masked_nme_solution,
+    library=masked_nme_library,
+    level="medium",
+    minutes=12,
+    example=lambda: (
+        torch.zeros(1, 3, 2),
+        torch.tensor([[[0.1, 0.0], [0.5, 0.3], [0.0, 9.0]]]),
+        torch.tensor([[True, True, False]]),
+    ),
+)
 def examine_masked_nme(fn):
     pred, target, visible = marked_faces()
     offset = pred - target
@@ -106,7 +117,18 @@ def masked_pck_library(error, visible, thresholds):
     return evaluation.cumulative_curve(error[visible], thresholds.tolist())
 
 
-@exercise("masked_pck", solution=masked_pck_solution, library=masked_pck_library)
+@exercise(
+    "masked_pck",
+    solution=masked_pck_solution,
+    library=masked_pck_library,
+    level="easy",
+    minutes=8,
+    example=(
+        torch.tensor([[0.02, 0.09]]),
+        torch.tensor([[True, True]]),
+        torch.tensor([0.05, 0.1]),
+    ),
+)
 def examine_masked_pck(fn):
     error = torch.tensor(
         [[0.01, 0.04, 0.07, 0.30], [0.02, 0.06, 0.11, 0.00], [0.03, 0.09, 0.20, 0.02]]
@@ -187,6 +209,14 @@ def _bias_shrunk(x, y, x_test, ridge, ones=1):
     "ridge_regression",
     solution=ridge_regression_solution,
     library=ridge_regression_library,
+    level="hard",
+    minutes=20,
+    example=(
+        torch.tensor([[[0.0, 0.0]], [[1.0, 0.0]]]),
+        torch.tensor([[[0.0, 1.0]], [[2.0, 1.0]]]),
+        torch.tensor([[[2.0, 0.0]]]),
+        0.5,
+    ),
 )
 def examine_ridge_regression(fn):
     *data, ridge = x, y, x_test, _ = discovered_and_annotated()
@@ -242,6 +272,8 @@ def eye_centre_distance_library(points):
     "eye_centre_distance",
     solution=eye_centre_distance_solution,
     library=eye_centre_distance_library,
+    level="easy",
+    minutes=5,
 )
 def examine_eye_centre_distance(fn):
     generator = torch.Generator().manual_seed(11)

@@ -22,7 +22,14 @@ def labels_needed(percents, errors, target):
     return math.nan
 
 
-@exercise("labels_needed", solution=labels_needed, library=labels_needed)
+@exercise(
+    "labels_needed",
+    solution=labels_needed,
+    library=labels_needed,
+    level="medium",
+    minutes=15,
+    example=([5, 10, 20], [4.0, 3.0, 2.0], 2.5),
+)
 def _examine_labels_needed(fn) -> str | None:
     percents, errors = [1.0, 4.0, 10.0, 50.0], [8.0, 4.0, 3.0, 1.0]
     for target in (6.0, 3.2, 2.0):
@@ -78,7 +85,14 @@ def _interp(errors, percents, target) -> float:
 # ---- is the difference more than luck? -----------------------------------------------
 
 
-@exercise("paired_interval", solution=paired_interval, library=paired_interval)
+@exercise(
+    "paired_interval",
+    solution=paired_interval,
+    library=paired_interval,
+    level="medium",
+    minutes=12,
+    example=({0: 2.0, 1: 3.0, 2: 2.5}, {0: 3.0, 1: 3.5, 2: 3.5}),
+)
 def _examine_paired_interval(fn) -> str | None:
     ours = {0: 2.1, 1: 2.9, 2: 1.6, 3: 2.4, 7: 9.0}
     theirs = {3: 3.0, 2: 2.3, 1: 3.3, 0: 2.8, 5: 1.0, 9: 4.0}  # another order

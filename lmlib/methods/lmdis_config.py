@@ -256,7 +256,7 @@ class LmdisConfig(Config):
             raised=((0.3, 10.0), (0.5, 10.0)),
             landmark_start=(0.1, 0.2),
             decay=((0.6, 0.3), (0.85, 0.3)),
-            steps=10_500,
+            steps=6000,
         )
 
     @classmethod
