@@ -49,9 +49,10 @@ from lmscenes.tops import (
     sew,
     tops,
 )
-from lmscenes.wardrobe import Patch, Tailor, joined
+from lmscenes.wardrobe import Patch, Tailor, joined, ramp
 
 TILE = 16  # triplets drawn at once
+SAMPLES = 2  # a pixel and side
 ABSENT, OCCLUDED, VISIBLE = range(3)
 OTHER, WORN, LAID = range(3)  # the three pictures of a triplet
 ANOTHER = 2**40  # garment i + ANOTHER is the other one of triplet i
@@ -63,6 +64,7 @@ BENT = (7, 0.7), (10, 0.4), (9, 0.2), (2, 1.0), (6, 1.0)
 RESTING = (3, 1.0), (2, 1.0)
 CROSSING = (4, 1.0), (5, 1.0), (12, 1.2), (13, 1.2)
 TURN = math.radians(30)
+SLACK = 1.6  # how far behind a hanging top the waist and what is worn below are kept
 
 
 class Tryon:
@@ -93,7 +95,7 @@ class Tryon:
 
     def __init__(
         self, size: tuple[int, int] | int = (128, 96), seed: int = 0, *,
-        crossing: float = 0.35, hands: float = 0.2, bent: float = 0.35,
+        crossing: float = 0.4, hands: float = 0.2, bent: float = 0.35,
         turn: float = 1.0, scale: float = 1.0, shift: float = 1.0, folds: float = 1.0,
         sleeve_change: float = 1.0, texture: str = "mixed", hair: float = 0.5,
         bags: float = 0.08, clutter: float = 0.3,
@@ -114,7 +116,6 @@ class Tryon:
         self.sleeve_change, self.hair = sleeve_change, hair
         self.bags, self.clutter = bags, clutter
         self.side = max(size)  # a square is drawn, and its middle kept
-        self.samples = 2 if self.side > 56 else 3  # a pixel and side
 
     def batch(self, indices, device=None) -> Batch:
         index = as_indices(indices, device)
@@ -183,6 +184,7 @@ class _Tile:
         look = looks(index, scene.seed, q["build"])
         look["mannequin"] = torch.zeros_like(q["skirt"])
         look["locks"] = (look["long"] > 0) & q["locks"]
+        look["crown"] = 2.0 + look["crown"]
         look["rumple"] = 0.5 * scene.folds * look["rumple"]
         look["contrast"] = 0.6 * look["contrast"]
         look["power"] = 0.5 + 0.5 * look["power"]
@@ -226,7 +228,7 @@ class _Tile:
 
     @staticmethod
     def _crosses(people: Body) -> Tensor:
-        """Whether a wrist or the middle of a forearm lies before the trunk (B,)."""
+        """Whether a wrist or the middle of a forearm lies right before the trunk."""
         trunk = people.trunk
         out = []
         for arm in people.arms:
@@ -236,7 +238,7 @@ class _Tile:
             centre = trunk.centre.gather(1, ring[..., None].expand(-1, -1, 3))
             wide = trunk.wide.gather(1, ring)
             level = trunk.centre[:, 0, 1:2] - 1 < place[..., 1]  # below the neck
-            near = (place[..., 0] - centre[..., 0]).abs() < wide - 0.5
+            near = (place[..., 0] - centre[..., 0]).abs() < 0.65 * wide
             front = place[..., 2] < centre[..., 2]
             out.append((near & front & level).any(1))
         return torch.stack(out, 1).any(1)
@@ -259,16 +261,15 @@ class _Tile:
         some = tops(other, seed, q["other length"], waist, scene.folds)
         same = q["length"] == q["other length"]
         some["sleeve"] = torch.where(same, own["sleeve"], some["sleeve"])
-        flat = dict(own)
-        folds = uniform(index, 14, seed, stream=105)
-        flat |= {"folds": folds, "wave": 0.4 * own["wave"], "drape": 0.3 * own["drape"]}
         # What is worn below suits both.
         lower = {"ease": torch.where(skirts, self.skirt["ease"], below["ease"]),
                  "waist": waist, "from": self.skirt["from"]}  # fmt: skip
         for k, style in enumerate((some, own)):
             tuck(style, lower, q["tucked"][:, k], waist)
         self.skirt["from"] = lower["from"]
-        flat |= {name: own[name] for name in ("loose", "hem")}
+        # Laid flat it has the same cut, and small folds of its own.
+        folds = uniform(index, 14, seed, stream=105)
+        flat = own | {"folds": folds, "wave": 0.4 * own["wave"]}
         self.reach = reach(some), reach(own)
         self.top = {k: torch.cat([some[k], own[k], flat[k]]) for k in own}
         mine = cloth(index, seed, q["kind"])
@@ -310,9 +311,14 @@ class _Tile:
                      for name, value in style.items()}  # fmt: skip
                 t = Tailor(self.people, self.laid, zero, which, s, slot)
                 out += [t.skirt()] if style is self.skirt else t.trousers()
+        # Tops hang over them, clear of hips and thighs; not those that are tucked in.
+        back = SLACK * ~F.pad(self.q["tucked"].T, (0, 0, 0, 1)).flatten()
+        shift = torch.stack([zero, zero, back], 1)[..., None, None]
+        out = [p._replace(points=p.points + shift[p.image]) for p in out]
         u = uniform(self.index, 32, self.scene.seed, stream=106)
         u[:, 2] = 0  # across the chest
-        u[:, 0] = self.q["bag"]
+        bare = self.top["bare"].unflatten(0, (3, self.n)).any(0)  # no strap on skin
+        u[:, 0] = torch.where(bare, 1.0, self.q["bag"])
         bags = carried(self.one, u, u.new_full((self.n,), self.scene.bags))
         for patch in bags:
             for view in (OTHER, WORN):
@@ -323,6 +329,8 @@ class _Tile:
         which = (~self.laid_view).nonzero()[:, 0]
         bare = Bare(self.people, which, self.look)
         bare.trunk()
+        trunk = bare.patches[0]
+        trunk.points[:, 2] += SLACK * ramp(trunk.flat[:, 1], -8, -4)
         bare.arms(torch.where(self.top["bare"], -2.6, self.top["sleeve"] - 2))
         bare.head()
         return bare.patches
@@ -349,10 +357,10 @@ class _Tile:
         scene, n = self.scene, self.n
         table, nodes, mine, twin = self._sheets()
         self._framed(table, mine)
-        shot = shoot(table, self.scale, scene.side, scene.side * scene.samples,
+        shot = shoot(table, self.scale, scene.side, scene.side * SAMPLES,
                      self.fabric, self.look)  # fmt: skip
         own = (shot.sheet >= 0) & mine[shot.sheet.clamp(min=0)]
-        mask = F.avg_pool2d(own[:, None].float(), scene.samples)
+        mask = F.avg_pool2d(own[:, None].float(), SAMPLES)
         mask = self._cut(mask)
         mask = torch.cat([mask[: 2 * n] > 0.5, mask[2 * n :] > 0]).float()
         flow = self._flow(table, twin, shot, own) * mask[n : 2 * n]
@@ -361,7 +369,7 @@ class _Tile:
         warped = F.grid_sample(garment, flow.movedim(1, -1), padding_mode="border",
                                align_corners=False)  # fmt: skip
         warped = warped * mask[n : 2 * n] + 1 - mask[n : 2 * n]
-        marks, attribute = self._landmarks(table, nodes, shot)
+        marks, attribute = self._landmarks(table, nodes, shot, mask)
         return {
             "image": pictures[OTHER], "target": pictures[WORN], "garment": garment,
             "worn_mask": mask[:n], "target_mask": mask[n : 2 * n],
@@ -421,7 +429,7 @@ class _Tile:
         Of a pixel's samples the one nearest to its centre that shows the garment; from
         there to the centre by the map of its cell, which both pictures share.
         """
-        n, f, side = self.n, self.scene.samples, self.scene.side
+        n, f, side = self.n, SAMPLES, self.scene.side
         number = torch.full_like(shot.sheet, -1).flatten()
         number[shot.hits.at] = torch.arange(len(shot.hits.at), device=number.device)
         number = torch.where(own.flatten(), number, -1).view_as(shot.sheet)[n : 2 * n]
@@ -450,17 +458,18 @@ class _Tile:
         flow[i, :, y, x] = self._inside((place[2:] + move).T)
         return self._cut(flow)
 
-    def _landmarks(self, table: Batch, nodes: Nodes, shot: Shot
+    def _landmarks(self, table: Batch, nodes: Nodes, shot: Shot, mask: Tensor
                    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Places (3, B, 32, 2) and attributes (3, B, 32)."""
         fine, n = shot.sheet.shape[-1], self.n
         at = (nodes.sheet.flatten(), nodes.row.flatten(), nodes.column.flatten())
         maps = torch.cat([table["points"][:, :2], table["flat"]], 1)
         xy, own = lookup(maps, *at).T.view(3 * n, COUNT, 4).split(2, 2)
-        # Seen if within a pixel of it its sheet shows the same place of the cloth.
+        # Seen if within a pixel of it its sheet shows the same place of the cloth, and
+        # the mask is not empty there.
         flat = torch.full((2, shot.sheet.numel()), 1e6, device=xy.device)
         flat[:, shot.hits.at] = shot.hits.read(table["flat"])
-        reach = self.scene.samples
+        reach = SAMPLES
         step = torch.arange(-reach, reach + 1, device=xy.device)
         pixel = ((xy + 1) * (fine / 2)).floor().long()
         x = (pixel[..., 0, None, None] + step).clamp(0, fine - 1)
@@ -472,6 +481,11 @@ class _Tile:
         same = same & (away.norm(dim=-1) < 2)
         xy = self._inside(xy)
         seen = same.flatten(2).any(2) & (xy.abs() < 1).all(-1)
+        height, width = self.scene.size
+        pixel = ((xy + 1) * (xy.new_tensor([width, height]) / 2)).floor().long()
+        x, y = pixel[..., 0].clamp(0, width - 1), pixel[..., 1].clamp(0, height - 1)
+        near = F.max_pool2d(mask, 3, 1, 1).flatten(1).gather(1, y * width + x)
+        seen = seen & (near > 0)
         attribute = torch.where(seen, VISIBLE, OCCLUDED)
         attribute = torch.where(nodes.there, attribute, ABSENT)
         xy = torch.where(nodes.there[..., None], xy, 0.0)

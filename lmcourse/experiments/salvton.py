@@ -1,4 +1,4 @@
-"""Landmark-linked virtual try-on (Yan, Gao et al. 2023): the warps of section 3.2.
+"""Landmark-linked virtual try-on (Yan, Gao et al. 2023): table 3 and what is behind it.
 
 A setting of ``salvton-warps`` names what warps the garment:
 
@@ -22,6 +22,19 @@ image, inside of the garment's true mask:
   visible landmarks. ``psnr_local_near``, ``psnr_global_near``: of ``W_l`` and ``W_g``.
 * ``psnr_jitter1``, ``psnr_jitter2``, ``psnr_jitter4``: with landmarks moved by so many
   pixels (deviation in x and y).
+
+``salvton-landmarks`` is stage 1: ``found`` is the network, ``copied`` takes the
+landmarks of the garment that the person wears in the image, and ``found,shuffled`` was
+trained with other people's landmarks. Over landmarks that are visible on the person:
+``error`` in pixels, ``pck``, the share within 3 % of the height, and the same of plain
+argmax, ``error_hard`` and ``pck_hard``; ``error_sleeve`` where sleeves change.
+``accuracy`` is the share of right attributes of all landmarks.
+
+``salvton-ladder`` is table 3: ``WARPS+DECODER``, such as ``deformable@10+lasnl``, a
+generator on the warps of that row of ``salvton-warps``; with ``,blank`` the decoder's
+maps show no landmark. Images are compared with the
+same people in the garment: ``psnr`` and ``ssim`` of all of the image, ``psnr_garment``
+of the garment's pixels, and ``proxy_fid``, ``proxy_lpips`` (``lmlib.tryon_metrics``).
 """
 
 import re
@@ -38,10 +51,11 @@ from lmcourse.experiments.salvton_images import (
     training_triplets,
 )
 from lmlib import tryon_metrics
+from lmlib.geometry import to_pixels
 from lmlib.methods.salvton import Links, Salvton, SalvtonConfig, links_of, worn_garment
 from lmlib.methods.salvton.flows import squares, warp
 from lmlib.methods.salvton_baselines import spline_flow
-from lmlib.samples import Batch
+from lmlib.samples import Batch, shuffled_labels
 
 CHANGES = {"exact": "trained with landmarks that are not jittered"}
 BROKEN = {
@@ -95,6 +109,18 @@ class Permuted(Salvton):
         return super().losses(permuted(batch))
 
 
+class Blank(Salvton):
+    """The control of the landmark-aware layer: its maps show no landmark."""
+
+    def maps(self, links):
+        return super().maps(links._replace(attribute=0 * links.attribute))
+
+
+def kind_of(cell: Cell) -> type[Salvton]:
+    """What is trained."""
+    return Permuted if cell.change == "permuted" else Salvton
+
+
 def permuted(batch: Batch) -> Batch:
     """The batch with the garment's landmarks moved on by eleven numbers: a sleeve's
     becomes the hem's."""
@@ -113,7 +139,7 @@ class Warps(cells.Problem):
         cell = Cell.read(setting)
         torch.manual_seed(seed)
         begin = Salvton(Cell.read("start").config())  # the same for all settings
-        method = (Permuted if cell.change == "permuted" else Salvton)(cell.config())
+        method = kind_of(cell)(cell.config())
         start, steps = (budget(quick=2, class_=n, full=20 * n) for n in (1500, 800))
         if cell.local in UNTRAINED:
             return method.eval(), {"steps": 0, "extra": {}}
@@ -126,6 +152,10 @@ class Warps(cells.Problem):
         about = {"n_train": len(data), "start": start}
         about |= {"batch": method.config.batch_size}
         return method.eval().cpu(), {"steps": start + steps, "extra": about}
+
+    def weights(self, setting: str, seed: int) -> dict:
+        """The weights of a trained cell; trained here, if they are not yet."""
+        return self.train(setting, seed)[0].state_dict()
 
     def measure(self, method: Salvton, setting: str) -> dict[str, float]:
         cell, data = Cell.read(setting), test_triplets()
@@ -211,6 +241,116 @@ def errors(batch: Batch, garments: dict, flow: torch.Tensor) -> dict[str, torch.
     return found
 
 
+# --- landmarks ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Landmarks(cells.Problem):
+    """Stage 1 on drawn triplets."""
+
+    def train(self, setting: str, seed: int):
+        config = replace(SalvtonConfig.tryon_class(), stages=("landmarks",))
+        torch.manual_seed(seed)
+        method = Salvton(config)
+        if setting == "copied":
+            return method.eval(), {"steps": 0, "extra": {}}
+        data = training_triplets()
+        steps = budget(quick=2, class_=1500, full=30_000)
+        names = ("landmarks", "attribute") if setting.endswith("shuffled") else ()
+        labels = {name: data.all[name] for name in names}
+        prepare = shuffled_labels(labels, 0, seed) if labels else None
+        cell = (setting, seed)
+        self.fit(method, data, data.indices, steps, cell, prepare=prepare)
+        about = {"n_train": len(data), "batch": config.batch_size}
+        return method.eval().cpu(), {"steps": steps, "extra": about}
+
+    @torch.no_grad()
+    def measure(self, method: Salvton, setting: str) -> dict[str, float]:
+        data = test_triplets()
+        batch = data.batch(data.indices)
+        if setting == "copied":
+            points, attribute = batch["worn_landmarks"], batch["worn_attribute"]
+            ways = {"": points}
+        else:
+            parts = [data.batch(n) for n in torch.tensor([*data.indices]).split(CHUNK)]
+            logits = [method.finder(part["image"], part["garment"]) for part in parts]
+            soft, hard = (
+                [each.links(how) for each in logits] for how in ("soft", "hard")
+            )
+            attribute = torch.cat([links.attribute for links in soft])
+            ways = {
+                name: torch.cat([links.person for links in found])
+                for name, found in (("", soft), ("_hard", hard))
+            }
+        seen, truth = batch["visible"], batch["landmarks"]
+        right = (attribute == batch["attribute"]).float().mean().item()
+        found = {"accuracy": right}
+        sleeve = seen & slices(batch)["sleeve"].unsqueeze(1)
+        for name, points in ways.items():
+            far = (to_pixels(points, SIZE) - to_pixels(truth, SIZE)).norm(dim=-1)
+            found[f"error{name}"] = far[seen].mean().item()
+            found[f"pck{name}"] = tryon_metrics.pck(points, truth, seen, SIZE)
+            found.setdefault("error_sleeve", far[sleeve].mean().item())
+        return found
+
+    def metrics(self, setting: str) -> tuple[str, ...]:
+        hard = () if setting == "copied" else ("error_hard", "pck_hard")
+        return ("error", "pck", "error_sleeve", "accuracy", *hard)
+
+
+# --- images ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ladder(cells.Problem):
+    """Table 3: a generator on the warps of ``salvton-warps``."""
+
+    def config(self, setting: str) -> SalvtonConfig:
+        """Stage 3 with the stage 2 of a row of the other table."""
+        match = re.fullmatch(r"(.+)\+([a-z]+)(,blank)?", setting)
+        if not match:
+            raise ValueError(f"a setting is like deformable@10+lasnl, got {setting!r}")
+        config = Cell.read(match[1]).config()
+        return replace(config, stages=("generator",), decoder=match[2], lr=2e-4)
+
+    def train(self, setting: str, seed: int):
+        before = setting.partition("+")[0]
+        torch.manual_seed(seed)
+        kind = Blank if setting.endswith("blank") else kind_of(Cell.read(before))
+        method = kind(self.config(setting))
+        weights = PROBLEMS["salvton-warps"].weights(before, seed)
+        method.load_state_dict(weights, strict=False)
+        data = training_triplets()
+        steps = budget(quick=2, class_=1500, full=50_000)
+        self.fit(method, data, data.indices, steps, (setting, seed))
+        about = {"n_train": len(data), "batch": method.config.batch_size}
+        return method.eval().cpu(), {"steps": steps, "extra": about}
+
+    def measure(self, method: Salvton, setting: str) -> dict[str, float]:
+        data, made = test_triplets(), []
+        for numbers in torch.tensor([*data.indices]).split(CHUNK):
+            batch = data.batch(numbers)
+            if "permuted" in setting:
+                batch = permuted(batch)
+            names = ("image", "garment", "garment_mask")
+            given = (batch[name] for name in names)
+            made.append(method.try_on(*given, links_of(batch)))
+        batch, made = data.batch(data.indices), torch.cat(made)
+        target = batch["target"]
+        return {
+            "psnr": tryon_metrics.psnr(made, target).mean().item(),
+            "ssim": tryon_metrics.ssim(made, target).mean().item(),
+            "psnr_garment": inside(batch, made).nanmean().item(),
+            "proxy_lpips": tryon_metrics.proxy_lpips(made, target).mean().item(),
+            "proxy_fid": tryon_metrics.proxy_fid(made, target),
+        }
+
+    def metrics(self, setting: str) -> tuple[str, ...]:
+        return ("psnr", "ssim", "psnr_garment", "proxy_lpips", "proxy_fid")
+
+
+# --- the tables -----------------------------------------------------------------------
+
 LEARNED = ("global", "fixed@10", "deformable@10", "deformable@5", "fixed@5")
 PROBLEMS = cells.by_name(
     Warps(
@@ -224,6 +364,31 @@ PROBLEMS = cells.by_name(
             "released": 1,
         },
         kept=("global", "fixed@10", "deformable@10"),
+    ),
+    Landmarks(
+        name="salvton-landmarks",
+        about="Section 3.1: landmarks of a garment, and of the person who will wear it",
+        settings={"copied": 3, "found": 3, "found,shuffled": 1},
+        kept=("found",),
+    ),
+    Ladder(
+        name="salvton-ladder",
+        about="Table 3: local flow, deformable patches and LASNL, as images",
+        settings={
+            **dict.fromkeys(
+                (
+                    "deformable@10+lasnl",
+                    "fixed@10+lasnl",
+                    "deformable@10+residual",
+                    "global+residual",
+                ),
+                3,
+            ),
+            "deformable@10,permuted+residual": 1,
+            "deformable@10+lasnl,blank": 1,
+            "deformable@10+released": 1,
+        },
+        kept=("deformable@10+lasnl", "global+residual"),
     ),
 )
 KEPT = {problem.name: problem.kept for problem in PROBLEMS.values()}

@@ -17,7 +17,14 @@ KEYS = (
     "garment_present",
     "attribute",
 )
-TRUTH = ("flow", "worn_landmarks", "elbow", "crossing", "sleeve_change")
+TRUTH = (
+    "flow",
+    "worn_landmarks",
+    "worn_attribute",
+    "elbow",
+    "crossing",
+    "sleeve_change",
+)
 TEST = range(100_000, 100_300)
 
 

@@ -338,6 +338,7 @@ def test_use_goes_through_all_stages():
     ("changes", "message"),
     [
         ({"size": 36}, "multiples of 8"),
+        ({"size": 16, "widths": (8,)}, "size must be 32 or more"),
         ({"stages": ()}, "name each stage once"),
         ({"stages": ("warps", "warps")}, "name each stage once"),
         ({"patch": 0.3}, "below the largest"),

@@ -42,6 +42,7 @@ from lmlib.methods.salvton.generator import (
 from lmlib.methods.salvton.landmarks import Finder, landmark_losses
 from lmlib.methods.salvton.perception import gradient_pyramid
 from lmlib.methods.salvton.warping import WarpingModel, Warps, warping_losses
+from lmlib.processes import drawn
 from lmlib.samples import Batch, Pool
 
 NEEDED = {
@@ -86,6 +87,13 @@ class Salvton(Method):
         }
 
     # -- training ----------------------------------------------------------------------
+
+    def train(self, mode: bool = True) -> "Salvton":
+        """Warps that are not trained keep their statistics, too."""
+        super().train(mode)
+        if self.warper is not None and "warps" not in self.config.stages:
+            self.warper.eval()
+        return self
 
     def fit_options(self, steps: int) -> FitOptions:
         """Adam as in the paper; the rate falls linearly to 0 after ``decay``.
@@ -164,7 +172,7 @@ class Salvton(Method):
         """The landmarks about ``jitter`` pixels away from where they are."""
 
         def move(points: Tensor) -> Tensor:
-            noise = torch.randn(points.shape, generator=self.generator).to(points)
+            noise = drawn(torch.randn, points.shape, self.generator).to(points)
             height, width = self.config.shape
             pixel = points.new_tensor([2 / width, 2 / height])
             return points + self.config.jitter * pixel * noise

@@ -77,6 +77,11 @@ class SalvtonConfig(Config):
                 f"with {halvings} halvings, size and 3/4 of it must be multiples of "
                 f"{2**halvings}, got {self.size}"
             )
+        if "generator" in self.stages and self.size < 32:
+            raise ValueError(
+                "the discriminator halves images four times: size must be 32 or more, "
+                f"got {self.size}"
+            )
         for name in ("patch", "largest", "square"):
             if not 0 < getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be a share in (0, 1]")

@@ -24,6 +24,7 @@ from lmlib.geometry import from_pixels, to_pixels
 from lmlib.heatmaps import gaussian_maps, hard_argmax
 from lmlib.methods.salvton.config import SalvtonConfig
 from lmlib.methods.salvton.flows import ABSENT, Links
+from lmlib.processes import portion
 
 
 def normed(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Module:
@@ -223,4 +224,5 @@ def map_loss(
     points = points.where(known.unsqueeze(-1), 0.0)  # they may be NaN
     wanted = gaussian_maps(points, tuple(maps.shape[-2:]), sigma)
     each = F.binary_cross_entropy_with_logits(maps, wanted, reduction="none")
-    return (each.sum((2, 3)) * known).sum() / known.sum().clamp(min=1)
+    weight = known.sum().float()
+    return (each.sum((2, 3)) * known).sum() / weight.clamp(min=1) * portion(weight)

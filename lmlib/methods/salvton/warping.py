@@ -26,6 +26,7 @@ from lmlib.methods.salvton.flows import (
     warp,
 )
 from lmlib.methods.salvton.patches import Blended, Patches, Sides, Turns, log_box
+from lmlib.processes import portion
 
 
 class Shapes(NamedTuple):
@@ -312,7 +313,9 @@ def warping_losses(
     terms["fused"] = apart(warps.fused, target)
     where = landmark_mask(links, config)
     far = (warps.by_local - target).abs().sum(1, keepdim=True)
-    terms["local"] = (far * where).sum() / where.sum().clamp(min=1.0)
+    weight = where.sum()
+    mean = (far * where).sum() / weight.clamp(min=1.0)
+    terms["local"] = mean * portion(weight)
     return terms
 
 
