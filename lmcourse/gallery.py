@@ -103,13 +103,13 @@ def open_editor() -> None:
     board.put(method.decode(points, vectors))
     asked = with_mouth(points, mouth, 0.2)
     board.put(method.decode(asked, vectors), row=1)
-    for column in range(len(images)):
-        board.lines(points[column, mouth], asked[column, mouth], column, 1)
-        board.mark(asked[column, mouth], column, 1, size=55)
+    for column in range(len(images)):  # the mouth below stays free of marks
+        board.lines(points[column, mouth], asked[column, mouth], column)
+        board.rings(points[column, mouth], column, ms=7)
     board.show(
         "Above: five faces drawn from ten landmarks and their vectors. Below: the same "
-        "faces after three points at the mouth were pulled down, red lines; all other "
-        "points and all vectors are as they were."
+        "faces after three points at the mouth were pulled down, as far as the red "
+        "lines above; all other points and all vectors are as they were."
     )
 
 
