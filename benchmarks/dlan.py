@@ -1,5 +1,5 @@
-"""What do DLAN's towers and steps cost, beside one tower and one step (table 3a), and the
-whole network beside 17 passes of a window's (table 1)?
+"""What do DLAN's towers and steps cost, beside one tower and one step (table 3a), and
+the whole network beside 17 passes of a window's (table 1)?
 
 Two sizes: the tables' (64 pixels, where the trunk is small and steps are not), and the
 paper's VGG-16 on 512 pixels, with random weights. Ratios of one run, an image at a
