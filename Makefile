@@ -10,7 +10,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help lab setup lint unit notebooks-test browser test fuzz notebooks bench clean
+.PHONY: help lab setup lint unit notebooks-test browser test fuzz torture notebooks bench \
+	gpu clean
 
 # The first Python on the path that is new enough. Asked only when needed.
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python; do \
@@ -26,10 +27,12 @@ PIP_INSTALL = $(BIN)/python -m pip install --disable-pip-version-check $(if $(CI
 	--constraint constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 # loadscope keeps the cells of one notebook in one kernel.
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --durations=10
-# Browse the whole repository, start at the first notebook. JupyterLab will not run as root
-# unless told to, and containers often are root.
+# Browse the whole repository, start at the first notebook, in copies to write in. A login
+# shell, which JupyterLab's terminals would be, forgets the path and with it `lmlib`.
+# JupyterLab will not run as root unless told to, and containers often are root.
 LAB_OPTIONS = --ServerApp.root_dir="$(CURDIR)" \
-	--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb \
+	--LabApp.default_url=/lab/tree/work/00_start_here.ipynb \
+	--ServerApp.terminado_settings="{'shell_command': ['bash']}" \
 	$(if $(filter 0,$(shell id -u)),--allow-root)
 
 # A question about Jupyter's newsletter is no good first sight.
@@ -42,14 +45,16 @@ NO_NEWS = {"@jupyterlab/apputils-extension:notification": \
 export OMP_WAIT_POLICY ?= PASSIVE
 
 # Tests run the same code for fewer steps, one thread a worker.
-lint unit notebooks-test browser fuzz: export LMLIB_BUDGET = quick
-lint unit notebooks-test browser fuzz: export OMP_NUM_THREADS = 1
+lint unit notebooks-test browser fuzz torture: export LMLIB_BUDGET = quick
+lint unit notebooks-test browser fuzz torture: export OMP_NUM_THREADS = 1
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' \
 		$(firstword $(MAKEFILE_LIST))
 
-lab: $(VENV)/.lab ## install the course and open JupyterLab at the first notebook
+lab: export PATH := $(abspath $(BIN)):$(PATH)
+lab: $(VENV)/.lab ## install the course and open JupyterLab at the first notebook, in work/
+	$(BIN)/python -m tools.working_copies
 	$(BIN)/jupyter lab $(LAB_OPTIONS) $(LAB_ARGS)
 
 setup: $(VENV)/.test $(VENV)/.browser ## install everything, the test tools included
@@ -98,11 +103,21 @@ fuzz: export LMLIB_FUZZ_EXAMPLES ?= 10000
 fuzz: $(VENV)/.test ## damage every kind of file for long (LMLIB_FUZZ_EXAMPLES inputs each)
 	$(PYTEST) tests/fuzz
 
+torture: LMLIB_TORTURE_KILLS ?= 500
+torture: $(VENV)/.test ## kill and resume runs for long (LMLIB_TORTURE_KILLS kills)
+	$(BIN)/python -m tools.torture --kills $(LMLIB_TORTURE_KILLS)
+
 notebooks: $(VENV)/.test ## run all notebooks at full length and store their outputs
 	$(BIN)/python -m tools.run_notebooks
 
 bench: $(VENV)/.bench ## ours against a plain reference, ratios in one run
 	$(BIN)/python -m benchmarks
+
+# Where a GPU is lent for minutes: resumable, rows and weights in OUT.
+OUT ?= gpu
+MINUTES ?= 12
+gpu: $(VENV)/.bench ## what needs a GPU, most valuable first, in MINUTES, into the folder OUT
+	$(BIN)/python -m tools.gpu $(OUT) --minutes $(MINUTES)
 
 clean: ## remove the environment and all caches; data and results stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache build *.egg-info

@@ -129,6 +129,22 @@ def few_colours(image: Image.Image) -> Image.Image:
     return exact
 
 
+def compact(image: Image.Image) -> tuple[str, bytes]:
+    """A picture as stored in a notebook: its MIME type and its bytes.
+
+    Curves and maps keep to 256 colours, as PNG. Pictures in which that shows, as bands
+    on skin and skies, keep them all, in the smaller of PNG and JPEG.
+    """
+    image, fewer = image.convert("RGB"), few_colours(image)
+    off = np.abs(np.asarray(image, int) - np.asarray(fewer.convert("RGB"), int))
+    if (off.max(-1) > 12).mean() <= 0.01:
+        return "image/png", png(fewer, 9)
+    buffer = io.BytesIO()
+    image.save(buffer, "jpeg", quality=82, subsampling=0, optimize=True)
+    kinds = {"image/png": png(image, 9), "image/jpeg": buffer.getvalue()}
+    return min(kinds.items(), key=lambda item: len(item[1]))
+
+
 def check_alt(alt: str) -> str:
     """``alt`` itself; an error if there is none: no picture without a description."""
     if not isinstance(alt, str) or not alt.strip():
@@ -137,19 +153,23 @@ def check_alt(alt: str) -> str:
 
 
 def show(fig: Figure | Image.Image, alt: str) -> None:
-    """Display a figure (or picture) as PNG with ``alt``, a sentence on what it shows.
+    """Display a figure (or picture) with ``alt``, a sentence on what it shows.
 
     Few programs that open notebooks hand the picture's own alt text on, so it is also a
-    caption below. Stored with 256 colours, a third of the size: committed notebooks
-    stay small.
+    caption below.
     """
     about = {"alt": check_alt(alt)}
     image = pixels(fig) if isinstance(fig, Figure) else fig
     about |= {"width": image.width, "height": image.height}
-    data = b64encode(png(few_colours(image), 9)).decode()
-    bundle = {"image/png": data, "text/plain": alt}
-    display(bundle, metadata={"image/png": about}, raw=True)
+    kind, data = compact(image)
+    bundle = {kind: b64encode(data).decode(), "text/plain": alt}
+    display(bundle, metadata={kind: about}, raw=True)
     display({"text/html": caption_html(alt), "text/plain": alt}, raw=True)
+
+
+def say(text: str) -> None:
+    """Display Markdown in which measured numbers stand: they are never typed."""
+    display({"text/markdown": text, "text/plain": text}, raw=True)
 
 
 def caption_html(alt: str) -> str:

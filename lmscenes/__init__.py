@@ -12,6 +12,7 @@ from lmscenes.garments import Garments
 from lmscenes.hands import Hands
 from lmscenes.roboarm import Roboarm
 from lmscenes.shapes import Shapes
+from lmscenes.tryon import Tryon
 from lmscenes.walkers import Walkers
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "Hands",
     "Roboarm",
     "Shapes",
+    "Tryon",
     "Walkers",
 ]

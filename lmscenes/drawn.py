@@ -7,6 +7,7 @@ from lmlib.datasets import Size
 from lmlib.datasets.images import image_numbers
 from lmlib.samples import Batch, to_gray
 
+OBLONG = ("tryon",)  # scenes of any height and width; the others are square
 SCENE_SPLITS = {"train": range(1000), "test": range(100_000, 100_500)}
 
 
@@ -31,7 +32,7 @@ class Drawn:
             )
         if split not in SCENE_SPLITS:
             raise ValueError(f"split must be one of {[*SCENE_SPLITS]}, got {split!r}")
-        if not isinstance(size, int):
+        if not isinstance(size, int) and name not in OBLONG:
             if size[0] != size[1]:
                 raise ValueError(f"scenes are square, got height and width {size}")
             size = size[0]

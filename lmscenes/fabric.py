@@ -5,6 +5,7 @@ turn and shear with the cloth. They repeat, or lie anywhere: nothing in a patter
 where a landmark is. All are anti-aliased by the size of a sample, ``fine``.
 """
 
+import functools
 import math
 
 import torch
@@ -210,13 +211,91 @@ def _letters(f, s, t, fine, x, y):
     return torch.where(on, f["second"], f["base"])
 
 
-# Name, how often, and how it is drawn (None: in one colour).
+# Signs of 5 x 7 blocks, a row in five bits; none is its own mirror image.
+GLYPHS = """
+1f 10 10 1e 10 10 10 / 0e 11 10 17 11 11 0e / 01 01 01 01 01 11 0e
+10 10 10 10 10 10 1f / 1e 11 11 1e 10 10 10 / 1e 11 11 1e 14 12 11
+0f 10 10 0e 01 01 1e / 0e 11 01 06 08 10 1f / 1f 01 02 06 01 11 0e
+02 06 0a 12 1f 02 02 / 1f 10 1e 01 01 11 0e / 1f 01 02 04 08 08 08
+"""
+
+
+@functools.cache
+def _glyphs(device) -> Tensor:
+    """GLYPHS below each other, smoothed, ``(1, 1, rows, columns)``."""
+    cells = [row.split() for row in GLYPHS.strip().replace("\n", "/").split("/")]
+    bits = torch.tensor([[int(v, 16) for v in row] for row in cells], device=device)
+    bits = (bits[..., None] >> torch.arange(4, -1, -1, device=device)) & 1
+    bits = F.pad(bits.float(), (1, 1, 1, 1)).flatten(0, 1)[None, None]
+    return F.interpolate(bits, scale_factor=4, mode="bicubic", align_corners=False)
+
+
+def _sign(a: Tensor, b: Tensor, which: Tensor, size: Tensor, fine: Tensor) -> Tensor:
+    """Cover of sign ``which`` in [0, 1) at places ``a``, ``b``, in [-0.5, 0.5] within
+    its box, that is ``size`` high."""
+    count = len(GLYPHS.replace("/", "\n").strip().splitlines())
+    number = (which * count).floor()
+    inside = (a.abs() < 0.5) & (b.abs() < 0.5)
+    y = (number + 0.5 + b.clamp(-0.5, 0.5)) * (2 / count) - 1
+    at = torch.stack([2 * a, y], -1)[None, None]
+    v = F.grid_sample(_glyphs(a.device), at, align_corners=False)[0, 0, 0]
+    return inside * (0.5 + (v - 0.5) * (size / 9 / fine).clamp(min=0.5)).clamp(0, 1)
+
+
+def _signs(f, s, t, fine, x, y):
+    """A large sign on the chest and small ones all over, each different: whoever
+    knows a sign knows the place."""
+    n, p = f["n"], 3.2 + 0.8 * f["period"]
+    i, j = (s / (0.9 * p)).floor(), (t / p).floor()
+    a, b = s / (0.9 * p) - i - 0.5, t / p - j - 0.5
+    ink = torch.where(_hash(i, j, n + 5) < 0.5, f["second"], f["third"])
+    small = _sign(1.35 * a, 1.15 * b, _hash(i, j, n), p, fine)
+    small = small * (_hash(i, j, n + 9) < 0.75)
+    colour = torch.lerp(f["base"], ink, small)
+    size = 10 + 4 * f["share"]
+    a, b = (x - 5 * (f["soft"] - 0.5)) / (0.78 * size), (y + 13) / size
+    box = torch.maximum(a.abs() - 0.47, b.abs() - 0.5) * size
+    colour = torch.lerp(colour, f["base"], (0.5 - box / fine).clamp(0, 1))
+    large = _sign(a, b, _hash(n, n, 1), size, fine)
+    return torch.lerp(colour, f["second"], large)
+
+
+def _blots(f, s, t, fine, x, y):
+    """Camouflage in all colours, with signs on it."""
+    ground = _camouflage(f, s, t, fine, x, y)
+    named = {name: f[name] for name in ("n", "period", "second", "third", "share",
+                                        "soft")}  # fmt: skip
+    return _signs({**named, "base": ground}, s, t, fine, x, y)
+
+
+def _bands(f, s, t, fine, x, y):
+    """Stripes, no two neighbours alike and none as wide as the next."""
+    p, n = 0.8 * f["period"], f["n"]
+    bend = s + 0.28 * p * torch.sin(2.4 * s / p)
+    i, part = (bend / p).floor(), (bend / p).frac()
+    part = torch.where(part < 0, part + 1, part)
+
+    def paint(i):
+        ink = torch.stack([f["base"], f["second"], f["third"]])
+        which = (_hash(i, i * 0, n) * 3).long()
+        ink = ink.gather(0, which.expand(1, 3, -1))[0]
+        light = 0.62 + 0.38 * (i % 2)
+        return ink * light
+
+    edge = (0.5 + (1 - part) * p / fine).clamp(0, 1)
+    return torch.lerp(paint(i + 1), paint(i), edge)
+
+
+# Name, how often, and how it is drawn (None: in one colour). Those that are never
+# drawn by chance are for scenes that ask for them by name.
 PATTERNS = (
     ("plain", 5, None), ("melange", 2, None), ("stripes", 3, _stripes),
     ("pinstripes", 1, _pinstripes), ("checks", 1.2, _checks), ("plaid", 1.2, _plaid),
     ("dots", 1.5, _dots), ("camouflage", 1.5, _camouflage), ("flowers", 1.5, _flowers),
-    ("print", 2, _print), ("letters", 1, _letters),
+    ("print", 2, _print), ("letters", 1, _letters), ("signs", 0, _signs),
+    ("blots", 0, _blots), ("bands", 0, _bands),
 )  # fmt: skip
+PATTERN = {name: number for number, (name, _, _) in enumerate(PATTERNS)}
 
 
 def printed(f: Rows, x: Tensor, y: Tensor, fine: Tensor) -> Tensor:

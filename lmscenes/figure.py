@@ -152,6 +152,13 @@ class Body(NamedTuple):
     turns: Tensor
     origin: Tensor
 
+    def of(self, which: Tensor) -> "Body":
+        """Some of the people, in this order; again and again if so wanted."""
+        limbs = self.arms, self.legs
+        arms, legs = (tuple(limb.of(which) for limb in pair) for pair in limbs)
+        trunk = self.trunk.of(which)
+        return Body(trunk, arms, legs, self.turns[which], self.origin[which])
+
     def where(self, mask: Tensor, other: "Body") -> "Body":
         """These people where ``mask`` (B,), the others elsewhere."""
 
@@ -185,7 +192,8 @@ class Body(NamedTuple):
         )
 
     def forearms_before(self, which: Tensor, by: float = 4.0) -> "Body":
-        """Forearms ``which`` (B, 2) are nearer to the camera, clear of the trunk."""
+        """Forearms are nearer to the camera, clear of the trunk: those where ``which``
+        (B, 2) is true or, if it holds numbers, so many times ``by``."""
         arms = []
         for side, arm in enumerate(self.arms):
             near = ((arm.at - 8) / 16).clamp(0, 1) * which[:, side, None] * by
@@ -311,15 +319,21 @@ GESTURES = (
     (0.1, 2.45, 0.3, 0.3, 0.5, 0),  # raised
     (0.2, 1.9, 0.7, 1.8, 0.5, 0),  # hand in the hair
     (-0.45, 0.25, 0.2, -0.75, 0.5, 0),  # behind the back
+    # Nobody does these by chance; scenes ask for them.
+    (0.3, 0.15, 1.1, -1.35, 0, 1),  # forearm across the belly
+    (0.45, 0.2, 1.8, -1.25, 0, 1),  # forearm across the chest
 )
 EASY = 4  # the first gestures, of quiet poses
 
 
-def poses(u: Tensor, strength: float = 1.0) -> tuple[Batch, Tensor, Tensor]:
+def poses(u: Tensor, strength: float = 1.0, gestures: Tensor | None = None
+          ) -> tuple[Batch, Tensor, Tensor]:  # fmt: skip
     """Poses from uniform numbers ``(B, 40)``: angles for ``body``, how far they are
     from standing still (B,), and whether a forearm passes before the trunk (B, 2).
 
     ``strength`` 0: everybody stands still, arms a little away from the body.
+    ``gestures`` (B, 2): numbers of GESTURES for the arms, the viewer's left first, in
+    place of random ones.
     """
     table = u.new_tensor(GESTURES)
     calm = u[:, :1].square() < 1.1 - 1.1 * u[:, 1:2]  # quiet, or anything
@@ -328,6 +342,7 @@ def poses(u: Tensor, strength: float = 1.0) -> tuple[Batch, Tensor, Tensor]:
     twin = u[:, 2:3] < 0.3  # both arms do the same
     chosen = torch.cat([u[:, 3:4], torch.where(twin, u[:, 3:4], u[:, 4:5])], 1) * total
     chosen = torch.searchsorted(share, chosen).clamp(max=len(table) - 1)
+    chosen = chosen if gestures is None else gestures
     jitter = 2 * u[:, 5:13].view(-1, 2, 4) - 1
     spread = u.new_tensor([0.12, 0.12, 0.2, 0.2])
     rest = u.new_tensor([0.0, 0.3, 0.1, 0.0])

@@ -238,10 +238,13 @@ class Tailor:
     """Sews garments for M of the batch's images: on the person, and laid flat."""
 
     def __init__(self, people: Body, laid: Body, flat: Tensor, which: Tensor, s: Batch,
-                 fabric: Tensor):  # fmt: skip
+                 fabric: Tensor, pressed: float = 1.0):  # fmt: skip
+        """``flat`` (B,): how far the people's garments are pressed flat, 0 to 1;
+        ``pressed``: how far those laid flat are."""
         self.which, self.fabric = which, fabric[which]
         self.s = {name: value[which] for name, value in s.items()}
         self.worn, self.laid, self.flat = people, laid, flat[which]
+        self.pressed = pressed
         self.patches: list[Patch] = []
 
     def tubes(self, limb: str, side: int | None, radii, printed: bool = False):
@@ -250,7 +253,8 @@ class Tailor:
         for people, flat in ((self.worn, self.flat), (self.laid, None)):
             own = getattr(people, limb)
             own = (own if side is None else own[side]).of(self.which)
-            flat = torch.ones_like(self.flat) if flat is None else flat
+            if flat is None:
+                flat = torch.full_like(self.flat, self.pressed)
             axes = radii(own, flat)
             both.append((own, axes, own.tube(*axes, printed=printed)))
         return both
@@ -296,7 +300,7 @@ class Tailor:
         s = self.s
         r, c = grid(room)
         neck = on_crest(flat, room, s["collar x"][:, None])[..., None]
-        deep = 0.9 + 0.25 * s["dip"][:, None, None]
+        deep = s["lining"][:, None, None]
         dip = 0.7 * torch.cos(c * (math.pi / 2))
         w = neck + dip + r * deep * torch.cos(c * 1.4)
         u = (s["collar x"][:, None, None] * c / at_station(flat, room, w)).clamp(-1, 1)

@@ -14,12 +14,17 @@ see), the library's version, and an ``examine`` function that returns a hint or 
 ``examine`` may call ``fn`` freely: exceptions, a missing result, a wrong type, shape or
 dtype and changed inputs become hints before it sees them. So the library's version must
 take the same arguments as ``fn``.
+
+``level``, ``minutes`` and ``example`` (arguments of a small call, or a function that
+makes them) tell the student what to expect; the expected result is the library's.
 """
 
+import dis
 import importlib
 import inspect
 import linecache
 import pkgutil
+import textwrap
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +35,12 @@ from torch import Tensor
 
 from lmcourse.plots import show_source
 
+LEVELS = ("easy", "medium", "hard")
+# What a function that does nothing consists of.
+IDLE = {"RESUME", "NOP", "CACHE", "LOAD_CONST", "POP_TOP", "COPY_FREE_VARS"}
+IDLE |= {"RETURN_CONST", "RETURN_VALUE"}
+WIDTH, INDENT = 88, " " * 6  # of what is printed
+
 
 @dataclass(frozen=True)
 class Exercise:
@@ -39,6 +50,21 @@ class Exercise:
     examine: Callable
     solution: Callable
     library: Callable
+    level: str | None = None
+    minutes: int | None = None
+    example: tuple | Callable | None = None
+
+    def about(self) -> str:
+        """How hard, how long, and a small call with its result: lines, or nothing."""
+        lines = []
+        if self.minutes is not None:
+            lines.append(f"{self.level}, about {self.minutes} minutes")
+        if self.example is not None:
+            given = self.example() if callable(self.example) else self.example
+            call = f"{self.name}({', '.join(map(_brief, given))})"
+            lines.append(f"expected: {call} is {_brief(self.library(*given))}")
+        look = {"initial_indent": INDENT, "subsequent_indent": INDENT + "  "}
+        return "".join(f"\n{textwrap.fill(line, WIDTH, **look)}" for line in lines)
 
 
 EXERCISES: dict[str, Exercise] = {}
@@ -52,8 +78,21 @@ class _NotDone(Exception):
     """The stub is still there."""
 
 
-def exercise(name: str, *, solution: Callable, library: Callable):
+def exercise(
+    name: str,
+    *,
+    solution: Callable,
+    library: Callable,
+    level: str | None = None,
+    minutes: int | None = None,
+    example: tuple | Callable | None = None,
+):
     """Register the decorated ``examine(fn) -> hint | None`` as exercise ``name``."""
+    if (level is None) != (minutes is None) or level not in (None, *LEVELS):
+        raise ValueError(
+            f"exercise {name!r} needs both minutes and a level ({', '.join(LEVELS)}), "
+            f"or neither; got {minutes} and {level!r}"
+        )
 
     def register(examine: Callable) -> Callable:
         known = EXERCISES.get(name)
@@ -62,7 +101,8 @@ def exercise(name: str, *, solution: Callable, library: Callable):
                 f"exercise {name!r} exists in {known.examine.__module__} and "
                 f"{examine.__module__}; names are unique over the course"
             )
-        EXERCISES[name] = Exercise(name, examine, solution, library)
+        facts = {"level": level, "minutes": minutes, "example": example}
+        EXERCISES[name] = Exercise(name, examine, solution, library, **facts)
         return examine
 
     return register
@@ -88,7 +128,9 @@ def check(name: str, fn: Callable) -> Callable:
     if verdict is None:
         print(f"PASS  {name}: right, and from here on the notebook uses your version.")
         return fn
-    print(f"{verdict}\n      Continuing with lmlib's version of {name}.")
+    verdict = textwrap.fill(verdict, WIDTH, subsequent_indent=INDENT)
+    facts = task.about() if verdict.startswith("TO DO") else ""
+    print(f"{verdict}{facts}\n{INDENT}Continuing with lmlib's version of {name}.")
     return task.library
 
 
@@ -116,7 +158,7 @@ def solution(name: str) -> None:
     verdict = examine(task, task.solution)
     if verdict is not None:
         raise AssertionError(f"the course's own solution fails: {verdict}")
-    print(f"PASS  {name}: the solution above passes the same check.")
+    print(f"(The solution of {name}, folded above, passes the same check.)")
 
 
 # -- the guard between the examination and the student's code --------------------------
@@ -133,8 +175,10 @@ def _guarded(task: Exercise, fn: Callable) -> Callable:
             raise _NotDone from None
         except Exception as error:
             raise _Hint(_failure(fn, error)) from None
-        if got is None or got is Ellipsis:
+        if got is Ellipsis or (got is None and _does_nothing(fn)):
             raise _NotDone
+        if got is None:
+            raise _Hint("it returns None: has it a line that begins with `return`?")
         _compare(got, task.library(*mine[0], **mine[1]), "the result")
         if not _same(given, theirs):
             raise _Hint(
@@ -144,6 +188,14 @@ def _guarded(task: Exercise, fn: Callable) -> Callable:
         return got
 
     return call
+
+
+def _does_nothing(fn: Callable) -> bool:
+    """Is it still a stub, without a line of its own?"""
+    code = getattr(fn, "__code__", None)
+    if code is None:
+        return True
+    return all(step.opname in IDLE for step in dis.get_instructions(code))
 
 
 def _check_signature(task, fn, args, kwargs) -> None:
@@ -169,6 +221,20 @@ def _failure(fn: Callable, error: Exception) -> str:
         code = linecache.getline(file, lines[-1]).strip()
         text += f" (line {lines[-1]}" + (f": `{code}`)" if code else ")")
     return text
+
+
+def _brief(value) -> str:
+    """A value as short as it can be read: tensors as lists, four digits."""
+    if isinstance(value, Tensor):
+        return _brief(value.tolist())
+    if isinstance(value, list | tuple):
+        parts = ", ".join(map(_brief, value))
+        return f"[{parts}]" if isinstance(value, list) else f"({parts})"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k!r}: {_brief(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, float):
+        return f"{value + 0.0:.4g}"  # no minus before a zero
+    return repr(value)
 
 
 def _describe(value) -> str:

@@ -30,7 +30,14 @@ def spatial_softmax(scores: Tensor, beta: float) -> Tensor:
     return (weights / weights.sum(dim=2, keepdim=True)).view_as(scores)
 
 
-@exercise("spatial_softmax", solution=spatial_softmax, library=heatmaps.spatial_softmax)
+@exercise(
+    "spatial_softmax",
+    solution=spatial_softmax,
+    library=heatmaps.spatial_softmax,
+    level="easy",
+    minutes=8,
+    example=(torch.tensor([[[[0.0, 1.0], [2.0, 3.0]]]]), 1.0),
+)
 def _examine_spatial_softmax(fn) -> str | None:
     scores, beta = _maps(2, 3, 4, 5), 0.5
     hot = beta * scores
@@ -40,6 +47,10 @@ def _examine_spatial_softmax(fn) -> str | None:
         f"Each column of your maps sums to one. {ALL_PIXELS}": hot.softmax(2),
         "All your maps together sum to one. Every map of every image has a softmax of "
         "its own: keep the axes B and K.": together,
+        "You take the softmax over the maps (dim=1), so that at each pixel they sum to "
+        f"one. {ALL_PIXELS}": hot.softmax(1),
+        "You take the softmax over the batch (dim=0). Each image has a softmax of its "
+        f"own. {ALL_PIXELS}": hot.softmax(0),
         DIVIDED: heatmaps.spatial_softmax(scores, 1 / beta),
         NO_BETA: heatmaps.spatial_softmax(scores, 1.0),
         f"{TO_ONE} map.": (hot - hot.amax((2, 3), keepdim=True)).exp(),
@@ -76,7 +87,14 @@ def soft_argmax(scores: Tensor, beta: float) -> Tensor:
     return torch.stack([mean_x, mean_y], dim=-1)
 
 
-@exercise("soft_argmax", solution=soft_argmax, library=heatmaps.soft_argmax)
+@exercise(
+    "soft_argmax",
+    solution=soft_argmax,
+    library=heatmaps.soft_argmax,
+    level="medium",
+    minutes=10,
+    example=(torch.tensor([[[[0.0, 0.0], [0.0, 3.0]]]]), 1.0),
+)
 def _examine_soft_argmax(fn) -> str | None:
     scores, beta = _maps(2, 3, 4, 6), 0.7
     height, width = scores.shape[2:]
@@ -102,6 +120,8 @@ def _examine_soft_argmax(fn) -> str | None:
         "You use the left and upper edge of each pixel; its centre is half a pixel "
         "on: (2 i + 1) / n - 1.": mean(2 * columns / width - 1, 2 * rows / height - 1),
         "Your y points up. Row 0 is the top, and y points down.": mean(x, -y),
+        "This is the plain argmax: the centre of the brightest pixel. Weigh all pixel "
+        "centres by the map and add them up.": heatmaps.hard_argmax(scores),
         "You add the scores along one axis and take the softmax along the other. First "
         "the softmax over all pixels, then the average.": torch.stack(
             [across @ x, down @ y], dim=-1
@@ -124,7 +144,14 @@ def entropy(probabilities: Tensor) -> Tensor:
     return -(probabilities * logarithm).sum(dim=(2, 3))
 
 
-@exercise("entropy", solution=entropy, library=heatmaps.entropy)
+@exercise(
+    "entropy",
+    solution=entropy,
+    library=heatmaps.entropy,
+    level="easy",
+    minutes=5,
+    example=(torch.tensor([[[[0.5, 0.5], [0.0, 0.0]]]]),),
+)
 def _examine_entropy(fn) -> str | None:
     p = heatmaps.spatial_softmax(_maps(2, 3, 4, 5))
     right = heatmaps.entropy(p)
@@ -162,7 +189,14 @@ def local_soft_argmax(scores: Tensor, beta: float, radius: int) -> Tensor:
     return heatmaps.soft_argmax(scores.masked_fill(outside, -torch.inf), beta)
 
 
-@exercise("local_soft_argmax", solution=local_soft_argmax, library=local_soft_argmax)
+@exercise(
+    "local_soft_argmax",
+    solution=local_soft_argmax,
+    library=local_soft_argmax,
+    level="hard",
+    minutes=15,
+    example=(torch.tensor([[[[0.0, 4.0, 3.0, 0.0, 3.9]]]]), 1.0, 1),
+)
 def _examine_local_soft_argmax(fn) -> str | None:
     size, beta, radius = (9, 13), 1.5, 2
     pixels = torch.tensor([[[8.2, 5.9], [3.3, 4.1]], [[6.0, 2.6], [10.4, 4.8]]])

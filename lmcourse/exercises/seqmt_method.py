@@ -29,6 +29,15 @@ def _library_landmark_loss(points, truth, visible, labelled, size):
     "masked_landmark_loss",
     solution=masked_landmark_loss,
     library=_library_landmark_loss,
+    level="medium",
+    minutes=12,
+    example=(
+        torch.zeros(1, 2, 2),
+        torch.tensor([[[0.1, 0.0], [0.0, 0.2]]]),
+        torch.tensor([[True, False]]),
+        torch.tensor([True]),
+        40,
+    ),
 )
 def _examine_landmark_loss(fn) -> str | None:
     generator = torch.Generator().manual_seed(0)
@@ -49,6 +58,10 @@ def _examine_landmark_loss(fn) -> str | None:
         / 2,
         "You divide by the landmarks that count. Eq. 3 divides by N K, all images and "
         "landmarks: what has no label counts as zero.": squared[counts].mean(),
+        "You average over the visible landmarks. Two masks count, visible and "
+        "labelled, and the divisor is N K.": squared[visible].mean(),
+        "You average over the labelled images. Eq. 3 divides by N K, all images and "
+        "landmarks.": squared.where(visible, 0)[labelled].mean(),
         "Unlabelled images take part: only labelled says who may use its "
         "landmarks.": squared.where(visible, 0).mean(),
         "Hidden landmarks take part: use visible too.": squared.where(
@@ -91,7 +104,13 @@ def _library_elt_term(points, again, warp, labelled, size):
     return loss * on.float().mean()  # eq. 4 divides by all N images
 
 
-@exercise("elt_term", solution=elt_term, library=_library_elt_term)
+@exercise(
+    "elt_term",
+    solution=elt_term,
+    library=_library_elt_term,
+    level="medium",
+    minutes=12,
+)
 def _examine_elt_term(fn) -> str | None:
     generator = torch.Generator().manual_seed(1)
     points, again = torch.rand(2, 6, 3, 2, generator=generator) - 0.5
@@ -159,7 +178,14 @@ def _library_pixel_floor(points, side):
     return (best - to_pixels(points, (side, side))).norm(dim=-1).mean()
 
 
-@exercise("pixel_floor", solution=pixel_floor, library=_library_pixel_floor)
+@exercise(
+    "pixel_floor",
+    solution=pixel_floor,
+    library=_library_pixel_floor,
+    level="medium",
+    minutes=10,
+    example=(torch.tensor([[0.0, 0.0], [0.1, 0.1]]), 10),
+)
 def _examine_pixel_floor(fn) -> str | None:
     generator = torch.Generator().manual_seed(2)
     # inside the outermost pixel centres, and more of it on the left: slips show up

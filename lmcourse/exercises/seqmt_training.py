@@ -14,7 +14,14 @@ def half_and_half(step, labelled, unlabelled, batch_size):
     return torch.cat([pool[place % len(pool)] for pool in (labelled, unlabelled)])
 
 
-@exercise("half_and_half", solution=half_and_half, library=half_and_half)
+@exercise(
+    "half_and_half",
+    solution=half_and_half,
+    library=half_and_half,
+    level="medium",
+    minutes=10,
+    example=(1, torch.tensor([0, 1, 2]), torch.tensor([3, 4, 5, 6, 7]), 4),
+)
 def _examine_half_and_half(fn) -> str | None:
     few, many = torch.arange(100, 107), torch.arange(500, 529)
     half, size = 5, 10
@@ -62,7 +69,14 @@ def times_seen(steps, batch_size, images, share):
     return drawn / labelled, drawn / (images - labelled)
 
 
-@exercise("times_seen", solution=times_seen, library=times_seen)
+@exercise(
+    "times_seen",
+    solution=times_seen,
+    library=times_seen,
+    level="easy",
+    minutes=5,
+    example=(100, 8, 1000, 0.1),
+)
 def _examine_times_seen(fn) -> str | None:
     steps, batch, images, share = 370, 20, 1000, 0.1
     right = times_seen(steps, batch, images, share)  # 37 and 4.11

@@ -40,7 +40,13 @@ def _figures():
     return points + 0.004 * torch.randn(points.shape, generator=g), prototypes, label
 
 
-@exercise("nearest_shape", solution=nearest_shape, library=nearest_shape)
+@exercise(
+    "nearest_shape",
+    solution=nearest_shape,
+    library=nearest_shape,
+    level="hard",
+    minutes=15,
+)
 def _examine_nearest_shape(fn) -> str | None:
     points, prototypes, label = _figures()
     got, right = fn(points, prototypes), nearest_shape(points, prototypes)
@@ -94,7 +100,18 @@ def error_of_kept(warning, error, share):
     return error[kept].mean()
 
 
-@exercise("error_of_kept", solution=error_of_kept, library=error_of_kept)
+@exercise(
+    "error_of_kept",
+    solution=error_of_kept,
+    library=error_of_kept,
+    level="easy",
+    minutes=8,
+    example=(
+        torch.tensor([0.9, 0.1, 0.5, 0.2]),
+        torch.tensor([8.0, 1.0, 3.0, 2.0]),
+        0.25,
+    ),
+)
 def _examine_error_of_kept(fn) -> str | None:
     g = torch.Generator().manual_seed(2)
     error = torch.rand(40, generator=g) ** 3

@@ -11,7 +11,14 @@ def nearer_shape_solution(points):
     return (distance[:, 1] < distance[:, 0]).long()
 
 
-@exercise("nearer_shape", solution=nearer_shape_solution, library=nearer_shape_solution)
+@exercise(
+    "nearer_shape",
+    solution=nearer_shape_solution,
+    library=nearer_shape_solution,
+    level="easy",
+    minutes=5,
+    example=(torch.tensor([[[-0.5, -0.2], [0.5, 0.3]]]),),
+)
 def examine_nearer_shape(fn):
     generator = torch.Generator().manual_seed(0)
     points = torch.rand(400, 2, 2, generator=generator) * 2 - 1
@@ -60,6 +67,9 @@ def share_on_own_shape_solution(on):
     "share_on_own_shape",
     solution=share_on_own_shape_solution,
     library=share_on_own_shape_solution,
+    level="medium",
+    minutes=10,
+    example=(torch.stack([torch.eye(2), torch.eye(2).flip(0)]).bool(),),
 )
 def examine_share_on_own_shape(fn):
     straight = torch.eye(2, dtype=torch.bool)

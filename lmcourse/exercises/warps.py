@@ -26,7 +26,14 @@ def _library_grid(matrix: Tensor, height: int, width: int) -> Tensor:
     return Affine(matrix).sampling_grid(height, width)
 
 
-@exercise("affine_sampling_grid", solution=affine_sampling_grid, library=_library_grid)
+@exercise(
+    "affine_sampling_grid",
+    solution=affine_sampling_grid,
+    library=_library_grid,
+    level="medium",
+    minutes=12,
+    example=(torch.tensor([[[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]]]), 1, 2),
+)
 def _examine_affine_sampling_grid(fn) -> str | None:
     matrix = torch.tensor(
         [[[0.8, -0.3, 0.1], [0.5, 1.1, -0.2]], [[1.3, 0.2, -0.4], [-0.1, 0.7, 0.3]]]
@@ -81,7 +88,14 @@ def _library_kernel(points: Tensor, centres: Tensor) -> Tensor:
     return _spline_kernel(points[None], centres[None], 1e-9)[0]
 
 
-@exercise("spline_kernel", solution=spline_kernel, library=_library_kernel)
+@exercise(
+    "spline_kernel",
+    solution=spline_kernel,
+    library=_library_kernel,
+    level="easy",
+    minutes=8,
+    example=(torch.zeros(1, 2), torch.tensor([[0.0, 0.0], [0.6, 0.8], [2.0, 0.0]])),
+)
 def _examine_spline_kernel(fn) -> str | None:
     generator = torch.Generator().manual_seed(0)
     points, centres = 2 * torch.rand(2, 6, 2, generator=generator) - 1
@@ -158,7 +172,14 @@ def _examples() -> dict[str, tuple[Tensor, float]]:
     return grids
 
 
-@exercise("folding_share", solution=folding_share, library=_library_folding)
+@exercise(
+    "folding_share",
+    solution=folding_share,
+    library=_library_folding,
+    level="medium",
+    minutes=12,
+    example=(pixel_grid(2, 2)[None],),
+)
 def _examine_folding_share(fn) -> str | None:
     examples = _examples()
     shares = torch.tensor([share for _, share in examples.values()])
@@ -202,7 +223,13 @@ def equivariance_loss(detect: Callable, images: Tensor, warp: Warp) -> Tensor:
     return (moved - found).square().sum(dim=-1).mean()  # sum over x, y; mean over N, K
 
 
-@exercise("equivariance_loss", solution=equivariance_loss, library=equivariance_loss)
+@exercise(
+    "equivariance_loss",
+    solution=equivariance_loss,
+    library=equivariance_loss,
+    level="medium",
+    minutes=10,
+)
 def _examine_equivariance_loss(fn) -> str | None:
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(3, 1, 24, 24, generator=generator)

@@ -69,7 +69,7 @@ from lmscenes import Walkers
 TERMS = ("reconstruction", "concentration", "separation", "equivariance")
 CHANGES = {
     "long": "two and a half times the steps",
-    "gallery": "seven times the steps: hours, for networks to look at",
+    "gallery": "four times the steps: hours, for networks to look at",
     "unstaged": "lambda_recon has its last value from the first step",
     "paper-warp": "the paper's warps: scale 1.25^N(0, 1), shift .15",
     "flow": "equivariance under the optical flow of a video, too",
@@ -172,7 +172,7 @@ class Problem(cells.Problem):
             return 0
         steps = budget(quick=2, class_=self.steps, full=self.config(cell).steps)
         steps = steps * 5 // 2 if "long" in cell.changes else steps
-        return steps * 7 if "gallery" in cell.changes else steps
+        return steps * 4 if "gallery" in cell.changes else steps
 
     def images_for(self, cell: Cell, size: int, indices: range) -> Stored:
         """Images drawn once and kept."""

@@ -15,6 +15,7 @@ from lmlib.datasets import (
     Line,
     Size,
     as_name,
+    check_split,
     height_and_width,
     keep_existing,
     locate,
@@ -33,26 +34,26 @@ Parts = dict[str, tuple[str, ...]]  # of each part, the folders it may be in
 VITON_PARTS: dict[str, Parts] = {
     "train": {
         "image": ("train_img",),
-        "cloth": ("train_color",),
-        "cloth_mask": ("train_edge",),
+        "garment": ("train_color",),
+        "garment_mask": ("train_edge",),
         "parse": ("train_label",),
         "pose": ("train_pose",),
     },
     "test": {
         "image": ("test_img",),
-        "cloth": ("test_clothes",),
-        "cloth_mask": ("test_edge",),
+        "garment": ("test_clothes",),
+        "garment_mask": ("test_edge",),
     },
 }
 # Under train/ or test/. The archive's releases differ in names.
 HD_PARTS: Parts = {
     "image": ("image",),
-    "cloth": ("cloth",),
-    "cloth_mask": ("cloth-mask",),
+    "garment": ("cloth",),
+    "garment_mask": ("cloth-mask",),
     "parse": ("image-parse-v3", "image-parse"),
     "pose": ("openpose_json", "openpose-json"),
 }
-OF_CLOTH = "cloth", "cloth_mask"  # the other parts are the person's
+OF_GARMENT = "garment", "garment_mask"  # the other parts are the person's
 SUFFIX = {"parse": ".png", "pose": "_keypoints.json"}
 JOINTS = 18  # of OpenPose's COCO model; BODY_25 has them too, with the hip's middle
 MIDDLE_HIP = 8
@@ -61,13 +62,16 @@ MIDDLE_HIP = 8
 class Pairs:
     """People with a garment each, and whatever parts the folder has.
 
-    ``batch`` gives ``image`` and ``cloth (B, 3, H, W)`` and, where their folders are,
-    ``cloth_mask (B, 1, H, W)``, ``parse (B, H, W)`` long, the classes of the person's
+    ``batch`` gives ``image`` and ``garment (B, 3, H, W)`` and, where their folders are,
+    ``garment_mask (B, 1, H, W)``, ``parse (B, H, W)`` long, the classes of the person's
     pixels, and ``pose (B, 18, 2)`` in [-1, 1] of the person's image with ``visible (B,
-    18)``: OpenPose's joints, NaN where it found none.
+    18)``: OpenPose's joints, NaN where it found none. People who wear their garment
+    already are also the ``target (B, 3, H, W)``, which try-on is to draw: the names
+    are those of the drawn pairs, ``scene:tryon``.
 
     Args:
         files: of each part, N paths in the same order.
+        worn: the garments are those that the people wear.
         size, crop, gray: as in ``ImageSet``. Crops must lie inside the images.
     """
 
@@ -78,8 +82,9 @@ class Pairs:
         *,
         crop: str | Box = "squash",
         gray: bool = False,
+        worn: bool = False,
     ):
-        self.files, self.crop, self.gray = files, crop, gray
+        self.files, self.crop, self.gray, self.worn = files, crop, gray, worn
         self.size = height_and_width(size)
         self._ahead = Ahead(self.load, len(self))
 
@@ -95,11 +100,11 @@ class Pairs:
         """All parts of one pair: images in bytes ``(3, H, W)``, classes, joints."""
         paths = {name: paths[index] for name, paths in self.files.items()}
         parts = {}
-        for name in {"image", "cloth", "cloth_mask"} & {*paths}:
+        for name in {"image", "garment", "garment_mask"} & {*paths}:
             with opened_photo(paths[name]) as (photo, _):
                 box = self._box(photo.size, paths[name])
                 parts[name] = cut(photo, box, self.size)
-            if name == "cloth_mask":
+            if name == "garment_mask":
                 parts[name] = parts[name][:1]
             if name == "image":
                 parts["box"] = np.array(box, dtype=np.float32)
@@ -130,11 +135,13 @@ class Pairs:
             for name in parts[0]
         }
         batch = {"index": index}
-        for name in ("image", "cloth", "cloth_mask"):
+        for name in ("image", "garment", "garment_mask"):
             if name in raw:
                 batch[name] = raw[name].to(device).float() / 255
-                if self.gray and name != "cloth_mask":
+                if self.gray and name != "garment_mask":
                     batch[name] = to_gray(batch[name])
+        if self.worn:
+            batch["target"] = batch["image"]
         if "parse" in raw:
             batch["parse"] = raw["parse"].long()
         if "pose" in raw:
@@ -162,8 +169,7 @@ def viton(
     where it is not there, all in the folder (PF-AFN ships none to train on).
     ``partial`` leaves out pairs that lack an image, and parts that lack any file.
     """
-    if split not in VITON_PARTS:
-        raise ValueError(f"split must be one of {[*VITON_PARTS]}, got {split!r}")
+    check_split(split, VITON_PARTS)
     parts = VITON_PARTS[split]
     folder = _locate(folder, ("viton", "VITON"), parts, split)
 
@@ -171,7 +177,7 @@ def viton(
         return name.replace("_0.", "_1.")
 
     files = _files(folder, parts, split, worn if paired else None, partial)
-    return Pairs(files, size, crop=crop, gray=gray)
+    return Pairs(files, size, crop=crop, gray=gray, worn=paired)
 
 
 def viton_hd(
@@ -189,8 +195,7 @@ def viton_hd(
     The worn garment has the person's name: ``cloth/00055_00.jpg``. All else as in
     ``viton``, with the folders ``train/`` and ``test/`` beside the lists.
     """
-    if split not in ("train", "test"):
-        raise ValueError(f"split must be 'train' or 'test', got {split!r}")
+    check_split(split, ("train", "test"))
     places = "viton-hd", "VITON-HD", "zalando-hd-resized"
     parts = {
         key: tuple(f"{split}/{name}" for name in names)
@@ -198,7 +203,7 @@ def viton_hd(
     }
     folder = _locate(folder, places, parts, split)
     files = _files(folder, parts, split, str if paired else None, partial)
-    return Pairs(files, size, crop=crop, gray=gray)
+    return Pairs(files, size, crop=crop, gray=gray, worn=paired)
 
 
 class Pair(NamedTuple):
@@ -233,10 +238,10 @@ def _files(
         for name in names[::-1]  # of two, the first wins
         if (folder / name).is_dir()
     }
-    if "cloth" not in there:
-        raise FileNotFoundError(f"{folder / parts['cloth'][0]}: no such folder")
+    if "garment" not in there:
+        raise FileNotFoundError(f"{folder / parts['garment'][0]}: no such folder")
     pairs = _pairs(folder / f"{split}_pairs.txt", there["image"], worn)
-    for key in ("image", "cloth"):
+    for key in ("image", "garment"):
         lines = [pair.line for pair in pairs]
         kept = keep_existing(_paths(there[key], key, pairs), lines, partial)
         pairs = [pairs[i] for i in kept]
@@ -272,7 +277,7 @@ def _pairs(listed: Path, images: Path, worn: Callable[[str], str] | None) -> lis
 
 def _paths(folder: Path, key: str, pairs: list[Pair]) -> list[Path]:
     """Where a part of each pair is."""
-    names = [pair.garment if key in OF_CLOTH else pair.person for pair in pairs]
+    names = [pair.garment if key in OF_GARMENT else pair.person for pair in pairs]
     if key in SUFFIX:
         names = [Path(name).stem + SUFFIX[key] for name in names]
     return [folder / name for name in names]

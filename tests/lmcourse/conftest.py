@@ -35,12 +35,13 @@ def stored():
     """stored(bundle): the picture in what was displayed."""
 
     def read(bundle):
-        return Image.open(io.BytesIO(b64decode(bundle["image/png"]))).convert("RGB")
+        (data,) = (v for kind, v in bundle.items() if kind.startswith("image/"))
+        return Image.open(io.BytesIO(b64decode(data))).convert("RGB")
 
     return read
 
 
 @pytest.fixture
 def close():
-    """close(one, other): the same picture, but for storing with 256 colours."""
+    """close(one, other): the same picture, but for how it is stored."""
     return lambda a, b: np.abs(np.asarray(a, int) - np.asarray(b, int)).max() <= 24

@@ -54,19 +54,81 @@ def test_the_right_answer_is_returned_and_used(capsys):
     assert capsys.readouterr().out.startswith("PASS  centre")
 
 
-@pytest.mark.parametrize("answer", [None, ..., NotImplementedError("TODO"), "stub"])
-def test_a_stub_is_not_done_yet(answer, capsys):
-    def stub(maps, beta=1.0):
-        if isinstance(answer, Exception):
-            raise answer
-        return answer if answer is None else ...
+def raising(maps, beta=1.0):
+    """Documented, and not done."""
+    raise NotImplementedError  # your code
 
-    given = stub if answer is not None else None
-    assert check("centre", given) is library_centre
+
+def dots(maps, beta=1.0):
+    # maps (B, H) -> (B,)
+    ...
+
+
+def passing(maps, beta=1.0):
+    pass
+
+
+@pytest.mark.parametrize(
+    "stub", [None, ..., raising, dots, passing, lambda m, beta: ...]
+)
+def test_a_stub_is_not_done_yet(stub, capsys):
     assert check("centre", stub) is library_centre
     text = capsys.readouterr().out
-    assert text.count("TO DO centre: not done yet") == 2 and "HINT" not in text
+    assert "TO DO centre: not done yet" in text and "HINT" not in text
     assert "lmlib's version" in text
+
+
+def test_a_forgotten_return_is_told_as_such(capsys):
+    def mine(maps, beta=1.0):
+        centre = library_centre(maps, beta)  # noqa: F841
+
+    assert check("centre", mine) is library_centre
+    text = capsys.readouterr().out
+    assert text.startswith("HINT") and "begins with `return`" in text
+
+
+def twice(x):
+    return 2 * x
+
+
+@pytest.mark.parametrize("example", [(torch.tensor([1.0, 0.25]),), None])
+def test_a_stub_is_told_what_to_expect(example, capsys):
+    facts = {"level": "easy", "minutes": 5, "example": example}
+
+    @exercise("twice", solution=twice, library=twice, **facts)
+    def examine_twice(fn):
+        return None if fn(torch.ones(2))[0] == 2 else "no"
+
+    check("twice", ...)
+    text = capsys.readouterr().out
+    assert "easy, about 5 minutes" in text
+    assert ("expected: twice([1, 0.25]) is [2, 0.5]" in text) == bool(example)
+    check("twice", lambda x: 3 * x)  # who is on the way needs the hint alone
+    assert "minutes" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("facts", [{"level": "easy"}, {"minutes": 5}])
+def test_minutes_and_level_come_together(facts):
+    with pytest.raises(ValueError, match="both minutes and a level"):
+        exercise("twice", solution=twice, library=twice, **facts)
+
+
+def test_unknown_levels_are_errors():
+    with pytest.raises(ValueError, match="easy, medium, hard"):
+        exercise("twice", solution=twice, library=twice, level="stiff", minutes=5)
+
+
+def test_long_hints_break_between_words(capsys):
+    @exercise("twice", solution=twice, library=twice)
+    def examine_twice(fn):
+        return "one word after another " * 12
+
+    check("twice", twice)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 88 < sum(map(len, lines))
+    assert all(
+        line.endswith(("word", "one", "another", "after")) for line in lines[:-1]
+    )
 
 
 def add_in_place(maps, beta=1.0):
@@ -123,7 +185,7 @@ def test_an_exception_names_the_students_own_line(capsys):
     check("centre", wrong_name)
     first = inspect.getsourcelines(wrong_name)[1]
     expected = f"(line {first + 1}: `return library_centre(mapz, beta)"
-    assert expected in capsys.readouterr().out
+    assert expected in " ".join(capsys.readouterr().out.split())
 
 
 def test_an_exception_below_the_students_code_names_the_students_line(capsys):
@@ -184,7 +246,9 @@ def test_solution_shows_its_source_and_passes_the_check(shown, capsys):
     solution("centre")
     assert "weights = torch.softmax" in shown[0]["text/plain"]
     assert shown[0]["text/markdown"].startswith("<details>")
-    assert capsys.readouterr().out.startswith("PASS  centre")
+    text = capsys.readouterr().out
+    assert "centre" in text and "passes" in text
+    assert "PASS" not in text  # which is the student's own
 
 
 def test_a_wrong_solution_of_ours_fails_loudly(shown):

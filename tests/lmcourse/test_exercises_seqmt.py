@@ -42,6 +42,14 @@ def landmark_unlabelled_too(points, truth, visible, labelled, size):
     return squares(points, truth, size).where(visible, 0).mean()
 
 
+def landmark_mean_of_visible(points, truth, visible, labelled, size):
+    return squares(points, truth, size)[visible].mean()
+
+
+def landmark_mean_of_labelled(points, truth, visible, labelled, size):
+    return squares(points, truth, size).where(visible, 0)[labelled].mean()
+
+
 def landmark_root(points, truth, visible, labelled, size):
     counts = visible & labelled[:, None]
     return squares(points, truth, size).sqrt().where(counts, 0).mean()
@@ -243,6 +251,8 @@ WRONG = [
     ("masked_landmark_loss", landmark_mean_of_what_counts, "divides by N K"),
     ("masked_landmark_loss", landmark_hidden_too, "Hidden landmarks take part"),
     ("masked_landmark_loss", landmark_unlabelled_too, "Unlabelled images take part"),
+    ("masked_landmark_loss", landmark_mean_of_visible, "average over the visible"),
+    ("masked_landmark_loss", landmark_mean_of_labelled, "average over the labelled"),
     ("masked_landmark_loss", landmark_root, "no root"),
     ("masked_landmark_loss", landmark_mean_of_xy, "average over x and y"),
     ("masked_landmark_loss", landmark_product, "NaN * 0 is NaN"),

@@ -52,8 +52,8 @@ def hd(tmp_path):
 def test_all_parts_of_a_pair(hd):
     data = viton_hd(hd, "train", (64, 48))
     batch = data.batch(data.indices)
-    assert batch["image"].shape == batch["cloth"].shape == (2, 3, 64, 48)
-    assert batch["cloth_mask"].mean((1, 2, 3)).tolist() == pytest.approx([0, 1])
+    assert batch["image"].shape == batch["garment"].shape == (2, 3, 64, 48)
+    assert batch["garment_mask"].mean((1, 2, 3)).tolist() == pytest.approx([0, 1])
     assert batch["parse"].dtype == torch.int64
     assert batch["parse"][:, :, :24].unique().tolist() == [5]
     assert batch["parse"][:, :, 24:].unique().tolist() == [13]
@@ -72,7 +72,7 @@ def test_numbers_in_any_order_and_ahead(hd):
     data = viton_hd(hd, "train", 32)
     data.prefetch(range(2))
     batch = data.batch(torch.tensor([1, 0, 1]))
-    assert batch["cloth_mask"].mean((1, 2, 3)).tolist() == pytest.approx([1, 0, 1])
+    assert batch["garment_mask"].mean((1, 2, 3)).tolist() == pytest.approx([1, 0, 1])
     with pytest.raises(IndexError, match="numbered 0 to 1"):
         data.batch(torch.tensor([2]))
 
@@ -80,10 +80,11 @@ def test_numbers_in_any_order_and_ahead(hd):
 def test_pairs_are_worn_or_as_listed(hd):
     def clothes(**options):
         files = viton_hd(hd, "test", **options).files
-        return [path.name for path in files["cloth"]], files["cloth_mask"][0].name
+        return [path.name for path in files["garment"]], files["garment_mask"][0].name
 
     assert clothes() == (["11_00.jpg", "12_00.jpg"], "11_00.jpg")
     assert clothes(paired=False) == (["12_00.jpg", "11_00.jpg"], "12_00.jpg")
+    assert "target" not in viton_hd(hd, "test", 32, paired=False).batch([0])
 
 
 def test_only_parts_that_are_there(hd):
@@ -91,7 +92,7 @@ def test_only_parts_that_are_there(hd):
         (hd / "train" / place).rename(hd / place)
     data = viton_hd(hd, "train", (32, 24), gray=True, crop="centre")
     batch = data.batch(range(2))
-    assert {*batch} == {"image", "cloth", "index"}
+    assert {*batch} == {"image", "target", "garment", "index"}
     assert batch["image"].shape == (2, 1, 32, 24)
     with pytest.raises(ValueError, match="01_00.jpg: the crop 'pad' reaches over"):
         viton_hd(hd, "train", crop="pad").batch(range(1))
@@ -117,8 +118,9 @@ def test_viton_in_the_layout_of_pf_afn(tmp_path):
     path = root / "train_pose" / "000003_0_keypoints.json"
     path.write_text(json.dumps(pose(18, "pose_keypoints")))
     batch = viton(tmp_path, "train", (64, 48)).batch(range(1))  # one level up
-    assert {*batch} == {"image", "cloth", "cloth_mask", "parse", "pose", "visible",
-                        "index"}  # fmt: skip
+    assert {*batch} == {"image", "target", "garment", "garment_mask", "parse", "pose",
+                        "visible", "index"}  # fmt: skip
+    assert torch.equal(batch["target"], batch["image"])  # worn already
     assert (spots(batch["image"]) - batch["pose"][:, 4]).abs().max() < 0.5 * 2 / 48
     with pytest.raises(FileNotFoundError, match="train_pairs.txt: no such file"):
         viton(root, paired=False)

@@ -90,6 +90,7 @@ def test_the_same_animals_at_any_size_without_holes(size, wild):
     assert holes.sum() <= 0.0005 * fur.sum()
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_draws_the_same_picture(wild):
     there = Animals(48).batch(range(48), device="cuda")

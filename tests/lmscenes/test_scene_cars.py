@@ -110,6 +110,7 @@ def test_the_same_cars_at_any_size(street, sharp):
     assert masks.mean() < 0.005
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_draws_the_same_picture(street):
     there = Cars(48).batch(range(49), device="cuda")

@@ -83,6 +83,7 @@ def test_the_same_pictures_at_any_size(rack):
     assert masks.abs().mean() < 0.005
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_draws_the_same_picture(rack):
     there = Garments(SIZE).batch(range(84), device="cuda")

@@ -105,6 +105,7 @@ def test_bad_settings_are_named(arguments, says):
         Roboarm(**arguments)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_draws_the_same(pair):
     there = Roboarm(seed=1, stride=2, light=0.0).pair(FRAMES, device="cuda")

@@ -123,6 +123,7 @@ def test_bad_settings_are_named(arguments, says):
         Walkers(**arguments)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_draws_the_same(pair):
     there = Walkers(seed=1, light=0.0).pair(FRAMES, device="cuda")

@@ -85,6 +85,7 @@ def test_indices_may_be_a_range_a_list_or_a_tensor(scene, form):
 
 
 @both
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_draws_the_same_picture(scene, batches):
     there = scene().batch(range(64), device="cuda")
