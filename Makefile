@@ -10,7 +10,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help lab setup lint unit notebooks-test browser test fuzz notebooks bench gpu clean
+.PHONY: help lab setup lint unit notebooks-test browser test fuzz torture notebooks bench \
+	gpu clean
 
 # The first Python on the path that is new enough. Asked only when needed.
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python; do \
@@ -44,8 +45,8 @@ NO_NEWS = {"@jupyterlab/apputils-extension:notification": \
 export OMP_WAIT_POLICY ?= PASSIVE
 
 # Tests run the same code for fewer steps, one thread a worker.
-lint unit notebooks-test browser fuzz: export LMLIB_BUDGET = quick
-lint unit notebooks-test browser fuzz: export OMP_NUM_THREADS = 1
+lint unit notebooks-test browser fuzz torture: export LMLIB_BUDGET = quick
+lint unit notebooks-test browser fuzz torture: export OMP_NUM_THREADS = 1
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' \
@@ -101,6 +102,10 @@ test: setup lint unit notebooks-test browser ## everything above: what CI runs
 fuzz: export LMLIB_FUZZ_EXAMPLES ?= 10000
 fuzz: $(VENV)/.test ## damage every kind of file for long (LMLIB_FUZZ_EXAMPLES inputs each)
 	$(PYTEST) tests/fuzz
+
+torture: LMLIB_TORTURE_KILLS ?= 500
+torture: $(VENV)/.test ## kill and resume runs for long (LMLIB_TORTURE_KILLS kills)
+	$(BIN)/python -m tools.torture --kills $(LMLIB_TORTURE_KILLS)
 
 notebooks: $(VENV)/.test ## run all notebooks at full length and store their outputs
 	$(BIN)/python -m tools.run_notebooks

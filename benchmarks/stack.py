@@ -10,9 +10,9 @@ from dataclasses import replace
 import torch
 
 from benchmarks import compare
+from lmcourse.experiments.seqmt_stack import SeqMtStack
 from lmlib.machine import best_device
 from lmlib.methods.seqmt import SeqMt, SeqMtConfig
-from lmlib.methods.seqmt_stack import SeqMtStack
 from lmscenes import Blocks
 
 THREADS = 2

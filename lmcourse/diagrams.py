@@ -116,9 +116,10 @@ def show_diagram(
     arrows: Sequence[str | Arrow],
     caption: str,
     width: float = 9.0,
+    legend: bool = True,
 ) -> None:
     """Display ``diagram(...)`` in a notebook; ``caption`` is its alt text, too."""
-    show(diagram(layout, nodes, arrows, caption, width), caption)
+    show(diagram(layout, nodes, arrows, caption, width, legend), caption)
 
 
 def diagram(
@@ -127,8 +128,11 @@ def diagram(
     arrows: Sequence[str | Arrow],
     caption: str,
     width: float = 9.0,
+    legend: bool = True,
 ) -> Figure:
     """The diagram as a figure of ``width`` inches; ``get_label()`` is its caption.
+
+    The ``legend`` says what the colours and shapes of the boxes mean.
 
     ValueError for names that do not fit together and for what cannot be drawn well.
     """
@@ -142,6 +146,7 @@ def diagram(
     fig.set_layout_engine("none")
     fig.set_label(check_alt(caption))
     boxes, width, height = _place(ax, cells, nodes, arrows, width)
+    height += 0.46 if legend else MARGIN
     fig.set_size_inches(width, height)
     ax.set_position((0, 0, 1, 1))
     ax.set(xlim=(0, width), ylim=(height, 0))
@@ -149,7 +154,8 @@ def diagram(
     for name, box in boxes.items():
         _draw_node(fig, ax, name, nodes[name], box)
     lines = [_draw_arrow(ax, arrow, boxes) for arrow in arrows]
-    _draw_legend(ax, [node.role for node in nodes.values()], width, height)
+    if legend:
+        _draw_legend(ax, [node.role for node in nodes.values()], width, height)
     _check(ax, boxes, arrows, lines)
     return fig
 
@@ -246,7 +252,7 @@ def _place(ax: Axes, cells: Cells, nodes, arrows, width: float):
         if right > left:
             w = lefts[right] + columns[right] - lefts[left]
         boxes[name] = Bbox([[x - w / 2, y - h / 2], [x + w / 2, y + h / 2]])
-    height = tops[-1] + rows[-1] + room["under"] + 0.46  # and the legend
+    height = tops[-1] + rows[-1] + room["under"]
     return boxes, width, height
 
 

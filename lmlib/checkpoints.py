@@ -5,8 +5,6 @@ else. Files are written whole or not at all.
 """
 
 import json
-import os
-import threading
 import time
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -15,6 +13,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from lmlib.files import replacing
 
 FORMAT = "lmlib-checkpoint-2"
 
@@ -152,19 +152,13 @@ def write(path: str | Path, tensors: dict[str, Tensor], metadata: dict) -> Path:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    # Not the file's own name, which may be as long as names can be.
-    temporary = path.with_name(f".lmlib-{os.getpid()}-{threading.get_ident()}.tmp")
     text = json.dumps({"format": FORMAT, **metadata}, default=str)
     try:
-        save_file(tensors, temporary, {"lmlib": text})
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)  # safetensors writes for the owner alone
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            save_file(tensors, temporary, {"lmlib": text})
+            temporary.chmod(0o644)  # safetensors writes for the owner alone
     except (OSError, SafetensorError) as error:
         raise OSError(f"{path}: cannot be written ({error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

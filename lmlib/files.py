@@ -4,8 +4,10 @@ import errno
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import IO
 
@@ -49,3 +51,35 @@ def whole(path: Path, mode: str = "wb", **options) -> Iterator[IO]:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Another name in the folder of ``path``; what was written there takes its place,
+    or, on an error, vanishes. What killed processes left of it vanishes too."""
+    mark = f".lmlib-{sha256(os.fsencode(path.name)).hexdigest()[:12]}"
+    for left in path.parent.glob(f"{mark}-*.tmp"):
+        if not _runs(int(left.name.split("-")[2])):
+            left.unlink(missing_ok=True)
+    # Not the file's own name, which may be as long as names can be.
+    temporary = path.with_name(f"{mark}-{os.getpid()}-{threading.get_ident()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    """Is there a process of this number? On Windows, there may always be."""
+    if os.name == "nt":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True

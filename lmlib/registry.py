@@ -6,6 +6,7 @@ from typing import Any, get_type_hints
 
 from lmlib.methods.base import Config, Method
 from lmlib.methods.dlan import Dlan
+from lmlib.methods.dlan_baselines import DetectorDfa, Dfa, JointRpn
 from lmlib.methods.dve import Dve
 from lmlib.methods.dve_baselines import SparseLandmarks
 from lmlib.methods.lmdis import Lmdis
@@ -18,7 +19,8 @@ METHODS: dict[str, type[Method]] = {
     kind.name: kind for kind in (SeqMt, Lmdis, Dve, Dlan, Salvton)
 }
 BASELINES: dict[str, type[Method]] = {
-    kind.name: kind for kind in (CommMt, HeatmapMt, SparseLandmarks)
+    kind.name: kind
+    for kind in (CommMt, HeatmapMt, SparseLandmarks, Dfa, DetectorDfa, JointRpn)
 }
 
 

@@ -95,7 +95,7 @@ class Tryon:
 
     def __init__(
         self, size: tuple[int, int] | int = (128, 96), seed: int = 0, *,
-        crossing: float = 0.35, hands: float = 0.2, bent: float = 0.35,
+        crossing: float = 0.4, hands: float = 0.2, bent: float = 0.35,
         turn: float = 1.0, scale: float = 1.0, shift: float = 1.0, folds: float = 1.0,
         sleeve_change: float = 1.0, texture: str = "mixed", hair: float = 0.5,
         bags: float = 0.08, clutter: float = 0.3,
@@ -228,7 +228,7 @@ class _Tile:
 
     @staticmethod
     def _crosses(people: Body) -> Tensor:
-        """Whether a wrist or the middle of a forearm lies before the trunk (B,)."""
+        """Whether a wrist or the middle of a forearm lies right before the trunk."""
         trunk = people.trunk
         out = []
         for arm in people.arms:
@@ -238,7 +238,7 @@ class _Tile:
             centre = trunk.centre.gather(1, ring[..., None].expand(-1, -1, 3))
             wide = trunk.wide.gather(1, ring)
             level = trunk.centre[:, 0, 1:2] - 1 < place[..., 1]  # below the neck
-            near = (place[..., 0] - centre[..., 0]).abs() < wide - 0.5
+            near = (place[..., 0] - centre[..., 0]).abs() < 0.65 * wide
             front = place[..., 2] < centre[..., 2]
             out.append((near & front & level).any(1))
         return torch.stack(out, 1).any(1)

@@ -79,10 +79,11 @@ def _student(level: float, freedom):
     return t.ppf((1 + level) / 2, freedom)
 
 
-def paired_interval(ours, theirs):
-    """Mean of ours minus theirs over the seeds both have, and its 95 % interval.
+def paired_interval(ours, theirs, level: float = LEVEL):
+    """Mean of ours minus theirs over the seeds both have, and its interval.
 
-    ``ours`` and ``theirs`` map a seed to a value. Verdicts ask for 90 % (``LEVEL``).
+    ``ours`` and ``theirs`` map a seed to a value; with logarithms in place of values,
+    exp of the three numbers is a ratio with the interval that verdicts use.
     """
     from scipy.stats import t as student
 
@@ -91,7 +92,8 @@ def paired_interval(ours, theirs):
     mean, n = statistics.fmean(gaps), len(gaps)
     if n < 2:
         return mean, -math.inf, math.inf  # one seed says nothing about luck
-    half = student.ppf(0.975, n - 1) * statistics.stdev(gaps) / math.sqrt(n)
+    share = (1 + level) / 2  # 0.95 leaves 5 % on each side
+    half = student.ppf(share, n - 1) * statistics.stdev(gaps) / math.sqrt(n)
     return mean, mean - half, mean + half
 
 

@@ -6,13 +6,13 @@ a hash in ``data/cache/locks`` for what is no file.
 """
 
 import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from lmlib.files import replacing
 from lmlib.places import repository_root
 
 WAIT = 0.01  # seconds between two looks at a lock that another process holds
@@ -65,12 +65,5 @@ def taken(about: str) -> Iterator[bool]:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Put ``content`` in place of ``path``: a killed process leaves old or new."""
-    temporary = path.with_name(f".{path.name}-{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)

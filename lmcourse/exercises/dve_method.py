@@ -186,6 +186,8 @@ def _examine_exchange_many(fn) -> str | None:
         "pixels of all images.": each.mean(0),
         "You exchange through each image by itself and add up: let one softmax run "
         "over the pixels of all images.": each.sum(0),
+        "You return the vectors as they came: nothing has been exchanged. Each becomes "
+        "a mixture of the auxiliaries' vectors.": source * 1.0,
         "You use only the first auxiliary image.": each[0],
         "You average the auxiliary images before matching. Their pixels do not "
         "correspond: keep them all.": exchange_many(source, auxiliaries.mean(0)[None]),

@@ -1,8 +1,10 @@
-"""Exercises of notebook 03: errors under a mask, PCK, regression, the normaliser."""
+"""Exercises of notebook 03: errors under a mask, PCK, regression, the normaliser, and
+when a difference between two settings has been shown."""
 
 import torch
 from torch.nn.functional import pad
 
+from lmcourse.evidence.effects import OPEN, REFUTED, SHOWN, estimate, simulate, stands
 from lmcourse.exercises import exercise
 from lmcourse.exercises.compare import close, first_hint
 from lmlib import evaluation
@@ -302,3 +304,103 @@ def examine_eye_centre_distance(fn):
     }
     otherwise = "for five random layouts one distance differs"
     return first_hint(fn(points), centres.norm(dim=-1), hints, otherwise)
+
+
+# ---- A verdict over seeds ------------------------------------------------------------
+
+WORDS = {SHOWN: "shown", OPEN: "open", REFUTED: "refuted"}
+
+
+def verdict_solution(a, b):
+    from scipy.stats import t as student
+
+    d = a - b  # seed by seed: what both share in a seed is gone
+    n = len(d)
+    if n < 2:
+        return "open"  # one difference has no spread
+    half = student.ppf(0.95, n - 1) * d.std().item() / n**0.5  # 5 % on each side
+    if d.mean() + half < 0:
+        return "shown"
+    return "refuted" if d.mean() - half > 0 else "open"
+
+
+def verdict_library(a, b):
+    found = estimate("difference", a.numpy(), b.numpy())
+    return WORDS[int(stands(found.low, found.high, "<", 0.0))]
+
+
+def _verdict(
+    a, b, t=None, freedom=0, root=True, unbiased=True, paired=True, level=0.95
+):
+    """A verdict with one slip."""
+    from scipy.stats import t as student
+
+    d, n = a - b, len(a)
+    wide = d.std(unbiased=unbiased) if paired else (a.var() + b.var()).sqrt()
+    t = student.ppf(level, n - 1 + freedom) if t is None else t
+    half = t * wide / (n**0.5 if root else 1)
+    if d.mean() + half < 0:
+        return "shown"
+    return "refuted" if d.mean() - half > 0 else "open"
+
+
+@exercise(
+    "verdict",
+    solution=verdict_solution,
+    library=verdict_library,
+    level="medium",
+    minutes=12,
+    example=(torch.tensor([3.0, 3.4, 2.9]), torch.tensor([3.6, 3.9, 3.6])),
+)
+def examine_verdict(fn):
+    pairs = []
+    for n in (2, 3, 4, 6):
+        for effect in (-1.0, -0.4, 0.5):
+            look = {"draws": 40, "shared": 1.0, "mean": 5.0, "seed": n}
+            runs = torch.tensor(simulate(effect, 0.5, n, **look))  # (2, draws, n)
+            pairs += list(runs.unbind(1))
+    right = [verdict_solution(*pair) for pair in pairs]
+    got = [fn(*pair) for pair in pairs]
+    strange = [word for word in got if word not in WORDS.values()]
+    if strange:
+        return f'answer with "shown", "open" or "refuted", not {strange[0]!r}'
+    if got == right:
+        one = fn(torch.tensor([2.0]), torch.tensor([3.0]))
+        if one != "open":
+            return 'a single seed has no spread, so nothing is known about luck: "open"'
+        return None
+    lower = ["shown" if a.mean() < b.mean() else "refuted" for a, b in pairs]
+    slips = {
+        "that is the lower mean alone: half of all experiments in which nothing is "
+        "different would be called shown": lower,
+        "the sign: the claim is that a has the smaller error, so shown means that "
+        "a - b lies below zero": [_verdict(b, a) for a, b in pairs],
+        "you take 1.645 (or 1.96), which is for many seeds; with n of them Student's t "
+        "is wider: student.ppf(0.95, n - 1)": [_verdict(*x, t=1.645) for x in pairs],
+        "with 1.96 you take a normal distribution; with few seeds Student's t is "
+        "wider: student.ppf(0.95, n - 1)": [_verdict(*x, t=1.96) for x in pairs],
+        "that is an interval of 95 %; the course's rule leaves 5 % on each side: "
+        "student.ppf(0.95, n - 1)": [_verdict(*x, level=0.975) for x in pairs],
+        "that is an interval of 80 %; 90 % in the middle leave 5 % on each side: "
+        "ppf(0.95)": [_verdict(*x, level=0.9) for x in pairs],
+        "the t has n - 1 degrees of freedom, not n": [
+            _verdict(*x, freedom=1) for x in pairs
+        ],
+        "the mean of n differences varies less than one of them: divide by sqrt(n)": [
+            _verdict(*x, root=False) for x in pairs
+        ],
+        "the deviation of a sample divides by n - 1 (unbiased=True)": [
+            _verdict(*x, unbiased=False) for x in pairs
+        ],
+        "you treat a and b as unrelated; subtract seed by seed first: what both share "
+        "in a seed cancels": [_verdict(*x, paired=False) for x in pairs],
+        "an interval that lies above zero refutes the claim; it is not open": [
+            "open" if word == "refuted" else word for word in right
+        ],
+    }
+    for hint, wrong in slips.items():
+        if got == wrong:
+            return hint
+    at = next(i for i, (x, y) in enumerate(zip(got, right, strict=True)) if x != y)
+    d = [round(x, 2) for x in (pairs[at][0] - pairs[at][1]).tolist()]
+    return f"for the differences {d} the verdict is {right[at]!r}, not {got[at]!r}"

@@ -102,7 +102,7 @@ def _examine_paired_interval(fn) -> str | None:
     a, b = [ours[s] for s in seeds], [theirs[s] for s in seeds]
     gaps = [x - y for x, y in zip(a, b, strict=True)]
     mean, sd, n = statistics.fmean(gaps), statistics.stdev(gaps), 4
-    root, t975 = math.sqrt(n), student.ppf(0.975, 3)
+    root, t95 = math.sqrt(n), student.ppf(0.95, 3)
     apart = math.sqrt(statistics.variance(a) + statistics.variance(b))
     every = statistics.fmean(ours.values()) - statistics.fmean(theirs.values())
     crossed = [x - y for x, y in zip(ours.values(), theirs.values(), strict=False)]
@@ -112,24 +112,29 @@ def _examine_paired_interval(fn) -> str | None:
 
     slips = {
         "The sign: asked is ours minus theirs, negative where ours has the smaller "
-        "error.": around(-mean, t975 * sd / root),
-        "1.96 is for many seeds. With n of them take Student's t: student.ppf(0.975, "
-        "n - 1).": around(mean, 1.96 * sd / root),
+        "error.": around(-mean, t95 * sd / root),
+        "1.645 is for many seeds. With n of them take Student's t: student.ppf(0.95, "
+        "n - 1).": around(mean, 1.645 * sd / root),
+        "1.96 is for many seeds, and for 95 %. With n of them take Student's t: "
+        "student.ppf(0.95, n - 1).": around(mean, 1.96 * sd / root),
         "The t has n - 1 degrees of freedom, not n.": around(
-            mean, student.ppf(0.975, n) * sd / root
+            mean, student.ppf(0.95, n) * sd / root
         ),
-        "95 % in the middle leaves 2.5 % at each end: ppf(0.975), not "
-        "ppf(0.95).": around(mean, student.ppf(0.95, 3) * sd / root),
+        "90 % in the middle leaves 5 % at each end: ppf(0.95), not ppf(0.9).": around(
+            mean, student.ppf(0.9, 3) * sd / root
+        ),
+        "That is the interval of 95 %. 90 % in the middle leaves 5 % at each end: "
+        "ppf(0.95), not ppf(0.975).": around(mean, student.ppf(0.975, 3) * sd / root),
         "This is the spread of single seeds; the mean of n varies less: divide by "
-        "sqrt(n).": around(mean, t975 * sd),
+        "sqrt(n).": around(mean, t95 * sd),
         "The deviation of a sample divides by n - 1 (statistics.stdev, not "
-        "pstdev).": around(mean, t975 * statistics.pstdev(gaps) / root),
+        "pstdev).": around(mean, t95 * statistics.pstdev(gaps) / root),
         "You treat the two as unrelated. Take the difference seed by seed first: what "
-        "both share in a seed cancels.": around(mean, t975 * apart / root),
+        "both share in a seed cancels.": around(mean, t95 * apart / root),
         "Pair the values by seed, not by their place in the dict: match the keys, and "
         "leave out seeds that only one of them has.": around(
             statistics.fmean(crossed),
-            student.ppf(0.975, 4) * statistics.stdev(crossed) / math.sqrt(5),
+            student.ppf(0.95, 4) * statistics.stdev(crossed) / math.sqrt(5),
         ),
     }
     if close(got[0], every) and not close(got[0], mean):

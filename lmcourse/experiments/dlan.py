@@ -8,6 +8,15 @@ A setting names a network, ``ROW[,CHANGE]...[@OFF]``. Rows are those of table 2:
     HR-ST   + three steps, each landmark with a frame of its own
     DLAN    + scale regularisation
 
+and of table 1, one trunk and one budget for each network:
+
+    window     DFA, trained in true boxes, in 17 windows, then a vote
+    proposals  the same in the 100 best proposals
+    detector   a detector trained on boxes, then DFA in its box
+    joint      region proposals and DFA on one trunk
+    cascade    DFA of two stages on the whole image, no box
+    oracle     DFA in the true box: what a perfect detector would give
+
 What can stand behind a comma is in ``CHANGES`` (``DLAN,M=2``, ``DLAN,lambda=0.1``,
 ``FC,N=300``: on 300 images) and, where it breaks a mechanism, in ``BROKEN``.
 ``HR-ST@pose`` is trained and tested on images without that difficulty (``KNOBS``).
@@ -18,6 +27,8 @@ images in the same order and the same steps.
 """
 
 import re
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -25,7 +36,6 @@ import torch
 from lmcourse.budget import budget
 from lmcourse.evidence.results import Table
 from lmcourse.experiments import cells
-from lmcourse.experiments.cells import in_chunks
 from lmcourse.experiments.cells import kept_file as kept_file  # for the notebooks
 from lmcourse.experiments.cells import load_cell as load_cell
 from lmcourse.experiments.dlan_images import (
@@ -35,7 +45,27 @@ from lmcourse.experiments.dlan_images import (
     garments,
     tests,
 )
-from lmlib.methods.dlan import Dlan, DlanConfig
+from lmlib.layers import parameter_count
+from lmlib.methods.base import Method
+from lmlib.methods.dlan import (
+    Dlan,
+    DlanConfig,
+    gradients,
+    hull_area,
+    regression_loss,
+    scale_loss,
+    to_image,
+)
+from lmlib.methods.dlan_baselines import (
+    DetectorDfa,
+    Dfa,
+    DfaConfig,
+    JointRpn,
+    proposals,
+    sliding_window,
+    true_boxes,
+)
+from lmlib.samples import Batch, shuffled_labels
 
 ROWS = {
     "FC": {"attention_steps": 0, "towers": (1,), "scale": 0.0},
@@ -47,6 +77,7 @@ ROWS = {
 CHANGES = {
     "M": "steps of the transformer (table 3a)",
     "lambda": "of the scale regularisation (table 3b)",
+    "gallery": "trained for long, to be looked at",
     "N": "training images (figure 10a)",
     "towers": "their rates, 1+2+4+8 (figure 7b)",
     "average": "of the towers in place of the maximum (figure 7a)",
@@ -62,8 +93,17 @@ BROKEN = {
     "stranger": "frames move as another image says",
     "copies": "all towers have rate 1",
     "hull": "the hull is another image's",
+    "shuffled": "every image carries another's landmarks",
 }
 LADDER = tuple(ROWS)
+PARADIGMS = {  # configuration of the network, passes, networks and boxes that it needs
+    "window": ({}, 17, 1, 0),
+    "proposals": ({}, 100, 1, 0),
+    "detector": ({}, 1, 2, 1),
+    "joint": ({}, 1, 1, 1),
+    "cascade": ({"cascade": True, "cut_out": False}, 1, 1, 0),
+    "oracle": ({}, 1, 1, 1),
+}
 
 
 @dataclass(frozen=True)
@@ -76,8 +116,8 @@ class Cell:
 
     @classmethod
     def read(cls, setting: str) -> "Cell":
-        match = re.fullmatch(r"([A-Z-]+)((?:,[\w=.+]+)*)(?:@(\w+))?", setting)
-        if not match or match[1] not in ROWS:
+        match = re.fullmatch(r"([A-Za-z-]+)((?:,[\w=.+]+)*)(?:@(\w+))?", setting)
+        if not match or match[1] not in ROWS | PARADIGMS:
             raise ValueError(f"a setting is like DLAN or HR-ST,M=2, got {setting!r}")
         changes = []
         for part in match[2].split(",")[1:]:
@@ -96,8 +136,10 @@ class Cell:
         return dict(self.changes).get(name)
 
     def configure(self, config: DlanConfig) -> DlanConfig:
-        """The configuration of this cell."""
-        values = ROWS[self.row] | {}
+        """The configuration of this cell, of a preset's."""
+        if self.row in PARADIGMS:
+            return replace(DfaConfig.garments64(), **PARADIGMS[self.row][0])
+        values = dict(ROWS[self.row])
         for name, value in self.changes:
             values |= _changed(name, value)
         return replace(config, **values)
@@ -141,11 +183,27 @@ class OthersHull(Dlan):
         return super().hulls(batch).roll(1, 0)
 
 
-def network(cell: Cell, config: DlanConfig) -> Dlan:
+def network(cell: Cell, config: DlanConfig) -> Method:
     """The untrained network of a cell; its weights come from torch's global seed."""
+    if cell.row in PARADIGMS:
+        other = {"detector": DetectorDfa, "joint": JointRpn}.get(cell.row, Dfa)
+        return other(cell.configure(config))
     kinds = {"stranger": Stranger, "hull": OthersHull}
     kind = next((kinds[name] for name, _ in cell.changes if name in kinds), Dlan)
     return kind(cell.configure(config))
+
+
+def finder(cell: Cell, method: Method, batch: Batch) -> Callable:
+    """How a cell's network is asked for landmarks: images and their numbers in the
+    batch, to ``(B, J, 2)``."""
+    if cell.row == "window":
+        return lambda images, rows: sliding_window(method, images)
+    if cell.row == "proposals":
+        return lambda images, rows: proposals(method, images)
+    if cell.row == "oracle":
+        boxes = true_boxes(batch)
+        return lambda images, rows: method.landmarks(images, boxes[rows])
+    return lambda images, rows: method.landmarks(images)
 
 
 # --- problems -------------------------------------------------------------------------
@@ -175,6 +233,8 @@ class Problem(cells.Problem):
     def train(self, setting: str, seed: int):
         """The trained network of a cell, and what rows say of the training."""
         cell = Cell.read(setting)
+        if cell.row in ("window", "proposals"):  # the same network as the oracle's
+            setting, cell = "oracle", Cell("oracle")
         torch.manual_seed(seed)
         method = network(cell, DlanConfig.preset(self.preset))
         config, count = method.config, self.count_of(cell)
@@ -182,14 +242,25 @@ class Problem(cells.Problem):
         most = budget(quick=16, class_=self.count, full=10 * self.count)
         data = garments(config.size, range(max(most, count)), cell.off)
         steps = self.steps_of(cell)
-        self.fit(method, data, range(count), steps, (setting, seed))
+        prepare = None
+        if cell.get("shuffled") is not None:
+            names = ("landmarks", "visible", "code", "box")
+            labels = {name: data.all[name] for name in names}
+            prepare = shuffled_labels(labels, 0, seed)
+        cell_of = (setting, seed)
+        self.fit(method, data, range(count), steps, cell_of, prepare=prepare)
         extra = {"n_train": count, "size": config.size, "batch": config.batch_size}
         return method.eval().cpu(), {"steps": steps, "extra": extra}
 
     def measure(self, method: Dlan, setting: str) -> dict:
         """Detections on the test images; see ``dlan_images.figures``."""
-        batch = tests(method.config.size, Cell.read(setting).off)
-        return figures(in_chunks(method.landmarks, batch["image"]), batch)
+        cell = Cell.read(setting)
+        batch = tests(method.config.size, cell.off)
+        find = finder(cell, method, batch)
+        parts = torch.arange(len(batch["image"])).split(50)
+        with torch.no_grad():
+            points = [find(batch["image"][rows], rows) for rows in parts]
+        return figures(torch.cat(points), batch)
 
     def metrics(self, setting: str) -> tuple[str, ...]:
         """The same for all."""
@@ -201,11 +272,74 @@ class Problem(cells.Problem):
         super().keep(setting, seed, method, found, about)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Speed(cells.Problem):
+    """What a cell's network costs: nothing is trained."""
+
+    preset: str
+
+    def run(self, setting: str, seed: int) -> dict:
+        """Milliseconds of processor an image, passes of a network, and its size."""
+        cell = Cell.read(setting)
+        torch.manual_seed(seed)
+        method = network(cell, DlanConfig.preset(self.preset)).eval()
+        count = budget(quick=2, class_=16, full=64)
+        batch = tests(method.config.size, indices=range(count))
+        find, rows = finder(cell, method, batch), torch.arange(len(batch["image"]))
+        spent = []
+        with torch.no_grad():
+            for _ in range(budget(quick=1, class_=5, full=5)):
+                start = time.process_time()
+                find(batch["image"], rows)
+                spent.append(1000 * (time.process_time() - start) / len(rows))
+        _, passes, networks, boxes = PARADIGMS.get(cell.row, ({}, 1, 1, 0))
+        found = {"ms": min(spent), "passes": passes, "networks": networks}
+        found |= {"needs_boxes": boxes, "weights": parameter_count(method)}
+        return found | {"steps": 0, "extra": {"size": method.config.size}}
+
+    def metrics(self, setting: str) -> tuple[str, ...]:
+        """The same for all."""
+        return ("ms", "passes", "networks", "needs_boxes", "weights")
+
+
+class Gradients(cells.Problem):
+    """Are eqs. 10-12 the derivatives of eq. 9? Nothing is trained."""
+
+    def run(self, setting: str, seed: int) -> dict:
+        """Largest difference from autograd's, in double precision, of the equations as
+        ``corrected``, or with eq. 10's sum over j as ``printed``."""
+        generator = torch.Generator().manual_seed(seed)
+
+        def draw(*shape):
+            return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+        theta, place = draw(50, 8, 2, 3).requires_grad_(), draw(50, 8, 2)
+        place.requires_grad_()
+        truth, seen = draw(50, 8, 2) / 3, draw(50, 8) > -0.5
+        there = torch.ones_like(seen)
+        hull = hull_area(truth, there)
+        found = to_image(theta, place[:, :, None]).squeeze(2)
+        loss = regression_loss(found, truth, seen)
+        (50 * (loss + scale_loss(theta, hull, 0.4, there))).backward()
+        with torch.no_grad():
+            by_place, by_theta = gradients(theta, place, truth, seen, hull, 0.4)
+            if setting == "printed":
+                by_place = by_place.sum(1, keepdim=True).expand_as(by_place)
+            off = [(by_place - place.grad).abs().max(),
+                   (by_theta - theta.grad).abs().max()]  # fmt: skip
+        return {"error": max(off).item(), "steps": 0}
+
+    def metrics(self, setting: str) -> tuple[str, ...]:
+        """One."""
+        return ("error",)
+
+
 def seeds(settings, count: int) -> dict[str, int]:
     return dict.fromkeys(settings, count)
 
 
-CONTROLS = ("ST,stranger", "HR-ST,stranger", "SDC,copies", "DLAN,hull", "DLAN,towers=1")
+CONTROLS = ("ST,stranger", "HR-ST,stranger", "SDC,copies", "DLAN,copies", "DLAN,hull")
+CONTROLS += ("HR-ST,stranger,N=300", "FC,shuffled")
 STEPS = tuple("SDC" if m == 1 else "HR-ST" if m == 3 else f"HR-ST,M={m}" for m in
               (1, 2, 3, 4, 5))  # fmt: skip
 LAMBDAS = ("HR-ST", *(f"DLAN,lambda={x}" for x in (0.8, 0.2, 0.1)), "DLAN")
@@ -229,6 +363,7 @@ PROBLEMS = cells.by_name(
         settings=seeds(LADDER, 3)
         | seeds(CONTROLS, 1)
         | {name: 3 for name in (*STEPS, *LAMBDAS, *TOWERS, *FEW) if name not in LADDER}
+        | seeds(PARADIGMS, 3)
         | seeds(OTHERS, 3),
         kept=LADDER,
     ),
@@ -239,14 +374,26 @@ PROBLEMS = cells.by_name(
         steps=1500,
         settings={f"{row}@{off}": 3 for off, rows in DOSES.items() for row in rows},
     ),
+    Speed(
+        name="dlan-speed",
+        about="Tables 1 and 3a: what paradigms and steps cost",
+        preset="garments64",
+        settings=seeds((*STEPS, "FC", "DLAN", "DLAN,towers=1"), 3)
+        | seeds(PARADIGMS, 3),
+    ),
+    Gradients(
+        name="dlan-gradients",
+        about="Equations 10-12 against automatic differentiation",
+        settings=seeds(("corrected", "printed"), 3),
+    ),
     Problem(
         name="dlan-garments128",
         about="128-pixel garments, trained for long: what is shown",
         preset="garments128",
         count=4000,
         steps=15_000,
-        settings={"DLAN": 1},
-        kept=("DLAN",),
+        settings={"DLAN,gallery": 1},
+        kept=("DLAN,gallery",),
     ),
 )
 KEPT = {problem.name: problem.kept for problem in PROBLEMS.values()}
@@ -266,5 +413,8 @@ TABLES = (
     part("dlan-steps", "Table 3a: steps of the transformer", STEPS),
     part("dlan-lambda", "Table 3b: lambda of the scale regularisation", LAMBDAS),
     part("dlan-towers", "Figure 7: towers, and how they are joined", TOWERS),
+    part(
+        "dlan-baselines", "Table 1: with boxes and without", (*PARADIGMS, "FC", "DLAN")
+    ),
     part("dlan-landmarks", "Table 4, figure 8: the ladder's, by landmark", LADDER),
 )

@@ -12,7 +12,7 @@ from lmscenes import Garments
 
 # Drawn garments were made as difficult as they are on images 100,000 to 100,599.
 TEST, VALIDATION = range(300_000, 300_800), range(200_000, 200_600)
-KEYS = "code", "clothes", "category", "variation", "modality", "share"
+KEYS = "code", "clothes", "category", "variation", "modality", "share", "box"
 SIDE = 512  # pixels of the paper's images; its threshold is 35 of them
 THRESHOLDS = {"pdl": 35.0, "pdl_4": 0.04 * SIDE, "pdl_2": 0.02 * SIDE}
 VARIATIONS = "normal_pose", "medium_pose", "large_pose", "medium_zoom", "large_zoom"

@@ -42,10 +42,10 @@ from lmcourse.experiments.seqmt_images import (
 from lmcourse.experiments.seqmt_images import pixels_of_60 as pixels_of_60
 from lmcourse.experiments.seqmt_images import stored as stored
 from lmcourse.experiments.seqmt_images import wrist_widths as wrist_widths
+from lmcourse.experiments.seqmt_stack import SeqMtStack
 from lmlib.evaluation import match_landmarks
 from lmlib.methods.seqmt import LandmarkLearner, SeqMt, SeqMtConfig
 from lmlib.methods.seqmt_baselines import CommMt, HeatmapMt
-from lmlib.methods.seqmt_stack import SeqMtStack
 from lmlib.samples import Stored, class_balanced_subset, labels_on, shuffled_labels
 from lmlib.training import fit
 

@@ -18,7 +18,7 @@ import importlib
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path, PureWindowsPath
 
@@ -90,6 +90,12 @@ def find_reader(name: str) -> Callable:
             "any folder of images is folder:PATH"
         )
     return brought[name].load()
+
+
+def check_split(split: str, known: Iterable[str]) -> None:
+    """ValueError for a split that the reader does not know."""
+    if split not in known:
+        raise ValueError(f"split must be one of {[*known]}, got {split!r}")
 
 
 def height_and_width(size: Size) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from jaxtyping import Shaped
 from PIL import Image
 from torch import Tensor
 
-from lmlib.datasets import Size, height_and_width
+from lmlib.datasets import Size, check_split, height_and_width
 from lmlib.datasets.images import image_numbers
 from lmlib.datasets.photos import Box, cut, frame
 from lmlib.samples import Batch, Numbers, to_gray
@@ -72,8 +72,7 @@ def digits(
     from sklearn.datasets import load_digits
 
     cuts = {"train": slice(0, 1200), "test": slice(1200, None)}
-    if split not in cuts:
-        raise ValueError(f"split must be one of {[*cuts]}, got {split!r}")
+    check_split(split, cuts)
     found = load_digits()
     order = torch.randperm(
         len(found.images), generator=torch.Generator().manual_seed(0)
@@ -143,8 +142,7 @@ def _fetch(fetch, folder: Path | None, **options):
 
 
 def _by_person(images, people, split, size, crop, gray) -> Arrays:
-    if split not in ("train", "test"):
-        raise ValueError(f"split must be 'train' or 'test', got {split!r}")
+    check_split(split, ("train", "test"))
     chosen = (people % 5 == 4) == (split == "test")
     pixels = (images[chosen] * 255).round().clip(0, 255).astype(np.uint8)
     labels = {"label": torch.from_numpy(people[chosen]).long()}

@@ -20,6 +20,7 @@ from lmlib.datasets import (
     as_name,
     as_numbers,
     by_stem,
+    check_split,
     complain,
     keep_existing,
     locate,
@@ -83,8 +84,7 @@ def mtfl(
     the file's codes less one. Images that the list does not name are ignored: the list
     is the set. ``crop="face"``: see ``face_boxes``.
     """
-    if split not in MTFL_LISTS:
-        raise ValueError(f"split must be one of {[*MTFL_LISTS]}, got {split!r}")
+    check_split(split, MTFL_LISTS)
     listed = MTFL_LISTS[split]
     parts = "lfw_5590", "net_7876", "AFLW"
     folder = locate(
@@ -159,8 +159,7 @@ def w300(
     the longer side of their tight box: DVE's training boxes have about 1.9 (the face
     52 of 100 pixels wide), RCN's 1.3.
     """
-    if split not in W300_PARTS:
-        raise ValueError(f"split must be one of {[*W300_PARTS]}, got {split!r}")
+    check_split(split, W300_PARTS)
     parts = W300_PARTS[split]
     folder = locate(
         folder, ("300w", "300W"), parts, f"{', '.join(parts)}, each with .jpg and .pts"
@@ -248,8 +247,7 @@ def celeba(
     work too.
     """
     splits = [*CELEBA_LAST, "all", "unlabelled"]
-    if split not in splits:
-        raise ValueError(f"split must be one of {splits}, got {split!r}")
+    check_split(split, splits)
     folder = _celeba_folder(folder)
     rows = _celeba_landmarks(folder)
     names = [*rows]
@@ -279,8 +277,7 @@ def mafl(
     ``folder`` is CelebA's, with the lists ``training.txt`` and ``testing.txt`` in
     ``MAFL/``. All else as in ``celeba``.
     """
-    if split not in MTFL_LISTS:
-        raise ValueError(f"split must be one of {[*MTFL_LISTS]}, got {split!r}")
+    check_split(split, MTFL_LISTS)
     folder = _celeba_folder(folder)
     rows = _celeba_landmarks(folder)
     names, faults = [], []

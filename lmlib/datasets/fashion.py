@@ -11,6 +11,7 @@ from lmlib.datasets import (
     as_choice,
     as_name,
     as_numbers,
+    check_split,
     keep_existing,
     locate,
     malformed,
@@ -51,8 +52,7 @@ def fld(
     sees it), "box" (a square around the clothes' box of ``Anno/list_bbox.txt``) or as
     in ``photos.frame``.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {[*SPLITS]}, got {split!r}")
+    check_split(split, SPLITS)
     listed = "Anno/list_landmarks.txt"
     parts = "Eval/list_eval_partition.txt"
     folder = locate(

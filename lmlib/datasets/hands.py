@@ -16,6 +16,7 @@ from lmlib.datasets import (
     Size,
     as_numbers,
     by_stem,
+    check_split,
     complain,
     locate,
     malformed,
@@ -72,8 +73,7 @@ def hgr1(
     times the longer side of their tight box. The paper does not say its crop; this is
     ours. Without points: "pad".
     """
-    if split not in SUBJECTS:
-        raise ValueError(f"split must be one of {[*SUBJECTS]}, got {split!r}")
+    check_split(split, SUBJECTS)
     folder = locate(folder, ("hgr1", "HGR1"), [IMAGES], LAYOUT)
     images, points_at = _named_images(folder / IMAGES), folder / ANNOTATIONS
     read = {file.stem: read_points(file) for file in sorted(points_at.glob("*.xml"))}

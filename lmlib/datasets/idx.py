@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from lmlib.datasets import Size, find_folder, height_and_width, locate
+from lmlib.datasets import Size, check_split, find_folder, height_and_width, locate
 from lmlib.datasets.photos import Box
 from lmlib.samples import Batch, Numbers, as_tensor
 
@@ -107,8 +107,7 @@ class Idx:
         folder: Path | None = None,
         size: Size | None = None,
     ):
-        if split not in FILES:
-            raise ValueError(f"split must be one of {[*FILES]}, got {split!r}")
+        check_split(split, FILES)
         if name not in PLACES:
             raise ValueError(f"name must be one of {[*PLACES]}, got {name!r}")
         self.folder = Path(folder) if folder else find_folder(*PLACES[name])

@@ -15,6 +15,7 @@ from lmlib.datasets import (
     Line,
     Size,
     as_name,
+    check_split,
     height_and_width,
     keep_existing,
     locate,
@@ -168,8 +169,7 @@ def viton(
     where it is not there, all in the folder (PF-AFN ships none to train on).
     ``partial`` leaves out pairs that lack an image, and parts that lack any file.
     """
-    if split not in VITON_PARTS:
-        raise ValueError(f"split must be one of {[*VITON_PARTS]}, got {split!r}")
+    check_split(split, VITON_PARTS)
     parts = VITON_PARTS[split]
     folder = _locate(folder, ("viton", "VITON"), parts, split)
 
@@ -195,8 +195,7 @@ def viton_hd(
     The worn garment has the person's name: ``cloth/00055_00.jpg``. All else as in
     ``viton``, with the folders ``train/`` and ``test/`` beside the lists.
     """
-    if split not in ("train", "test"):
-        raise ValueError(f"split must be 'train' or 'test', got {split!r}")
+    check_split(split, ("train", "test"))
     places = "viton-hd", "VITON-HD", "zalando-hd-resized"
     parts = {
         key: tuple(f"{split}/{name}" for name in names)

@@ -450,11 +450,7 @@ class Dlan(Method):
             if number and not config.shared:
                 layers = fully_connected(config, self.trunk.channels)
             self.looks.append(Look(config, layers, row))
-        start = self.looks if config.trunk == "lite0" else self
-        for layer in start.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear):
-                nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
+        start_weights(self)
         for name, values in (("mean", MEAN), ("deviation", DEVIATION)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), False)
 
@@ -565,6 +561,15 @@ class Dlan(Method):
             return [self.advance(steps[-2].theta.detach(), steps[-2].move)]
         first = 2 if self.config.scale_on == "local" else len(steps) - 1
         return [step.theta for step in steps[first:]]
+
+
+def start_weights(method: Method) -> None:
+    """He's initial weights for layers with ReLU; a pretrained trunk keeps its own."""
+    ready = {*method.trunk.modules()} if method.config.trunk == "lite0" else set()
+    for layer in method.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear) and layer not in ready:
+            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
 
 
 def trunk(config: DlanConfig) -> nn.Module:

@@ -153,6 +153,9 @@ def test_roles_differ_in_colour_shape_and_edge_and_are_explained():
     fig = drawn()
     shown = {text.get_text() for text in fig.axes[0].texts}
     assert set(words) <= shown
+    bare = drawn(legend=False)
+    assert not set(words) & {text.get_text() for text in bare.axes[0].texts}
+    assert pixels(bare).height < pixels(fig).height
     assert "loss" not in {
         t.get_text() for t in drawn("a", {"a": Node("x")}, []).axes[0].texts
     }

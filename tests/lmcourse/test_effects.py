@@ -100,7 +100,7 @@ def test_the_exercise_and_the_notebooks_use_the_same_function():
     assert find("paired_interval").solution is paired_interval
     assert seqmt_ablations.paired_interval is paired_interval  # notebook 32
     ours, theirs = dict(enumerate(A)), dict(enumerate(B))
-    mean, low, high = interval(np.array(A) - np.array(B), 0.95)
+    mean, low, high = interval(np.array(A) - np.array(B), 0.90)
     assert paired_interval(ours, theirs) == pytest.approx((mean, low, high))
 
 

@@ -170,6 +170,10 @@ def where_in_cells(warp, cells, zoom):
 # ---- exchange_many -------------------------------------------------------------------
 
 
+def exchange_nothing(source, auxiliaries):
+    return source
+
+
 def exchange_by_attention(source, auxiliaries):
     bank = auxiliaries.permute(0, 2, 3, 1).flatten(0, 2)
     found = F.scaled_dot_product_attention(
@@ -327,6 +331,7 @@ WRONG = [
     ("where_in_v", where_column_by_column, "row by row"),
     ("where_in_v", where_still, "have not moved"),
     ("where_in_v", where_in_cells, "This is counted in cells"),
+    ("exchange_many", exchange_nothing, "nothing has been exchanged"),
     ("exchange_many", exchange_mean_of_each, "by itself and average"),
     ("exchange_many", exchange_sum_of_each, "by itself and add up"),
     ("exchange_many", exchange_first_only, "only the first auxiliary"),

@@ -221,7 +221,73 @@ NORMALISER = [
     (nose_to_chin, "for five random layouts"),
 ]
 
+# ---- verdicts over seeds ------------------------------------------------------------
+
+
+def a_verdict(t, divide=True, difference=lambda a, b: a - b):
+    def verdict(a, b):
+        d, n = difference(a, b), len(a)
+        if n < 2:
+            return "open"
+        half = t(n) * d.std() / (n**0.5 if divide else 1)
+        above, below = d.mean() - half > 0, d.mean() + half < 0
+        return "shown" if below else "refuted" if above else "open"
+
+    return verdict
+
+
+def student(level):
+    from scipy.stats import t
+
+    return lambda n: t.ppf(level, n - 1)
+
+
+def the_lower_mean(a, b):
+    return "shown" if a.mean() < b.mean() else "refuted"
+
+
+def a_yes_or_a_no(a, b):
+    return a.mean() < b.mean()
+
+
+def from_one_seed(a, b):
+    if len(a) < 2:
+        return "shown" if a < b else "refuted"
+    return a_verdict(student(0.95))(a, b)
+
+
+def never_refuted(a, b):
+    word = a_verdict(student(0.95))(a, b)
+    return "open" if word == "refuted" else word
+
+
+VERDICT = [
+    (the_lower_mean, "the lower mean alone"),
+    (a_yes_or_a_no, 'answer with "shown"'),
+    (from_one_seed, "single seed"),
+    (never_refuted, "refutes the claim"),
+    (a_verdict(student(0.95), difference=lambda a, b: b - a), "the sign"),
+    (a_verdict(lambda n: 1.645), "1.645"),
+    (a_verdict(lambda n: 1.96), "with 1.96"),
+    (a_verdict(student(0.975)), "interval of 95 %"),
+    (a_verdict(student(0.9)), "interval of 80 %"),
+    (a_verdict(student(0.95), divide=False), "divide by sqrt(n)"),
+]
+
+
+def verdict_by_half_widths(a, b):
+    """The same by the t of the differences and its two tails."""
+    from scipy.stats import ttest_1samp
+
+    if len(a) < 2:
+        return "open"
+    low = ttest_1samp(a - b, 0.0, alternative="less").pvalue
+    high = ttest_1samp(a - b, 0.0, alternative="greater").pvalue
+    return "shown" if low < 0.05 else "refuted" if high < 0.05 else "open"
+
+
 WRONG = {
+    "verdict": VERDICT,
     "masked_nme": NME,
     "masked_pck": PCK,
     "ridge_regression": REGRESSION,
@@ -279,6 +345,7 @@ def eyes_by_cdist(points):
 
 
 RIGHT = {
+    "verdict": verdict_by_half_widths,
     "masked_nme": nme_image_by_image,
     "masked_pck": pck_by_sorting,
     "ridge_regression": regression_by_stacking,

@@ -109,7 +109,7 @@ def interval(ours, theirs, *, sign=1, t=None, root=True, sd=statistics.stdev):
     mean = sum(gaps) / n
     if n == 1:
         return mean, -math.inf, math.inf
-    half = (t(n) if t else student.ppf(0.975, n - 1)) * sd(gaps)
+    half = (t(n) if t else student.ppf(0.95, n - 1)) * sd(gaps)
     half = half / math.sqrt(n) if root else half
     return mean, mean - half, mean + half
 
@@ -127,11 +127,11 @@ def interval_normal(ours, theirs):
 
 
 def interval_n_degrees(ours, theirs):
-    return interval(ours, theirs, t=lambda n: student.ppf(0.975, n))
+    return interval(ours, theirs, t=lambda n: student.ppf(0.95, n))
 
 
 def interval_one_sided(ours, theirs):
-    return interval(ours, theirs, t=lambda n: student.ppf(0.95, n - 1))
+    return interval(ours, theirs, t=lambda n: student.ppf(0.9, n - 1))
 
 
 def interval_no_root(ours, theirs):
@@ -147,14 +147,14 @@ def interval_unpaired(ours, theirs):
     a, b = [ours[s] for s in seeds], [theirs[s] for s in seeds]
     n, mean = len(a), statistics.fmean(a) - statistics.fmean(b)
     sd = math.sqrt(statistics.variance(a) + statistics.variance(b))
-    half = student.ppf(0.975, n - 1) * sd / math.sqrt(n)
+    half = student.ppf(0.95, n - 1) * sd / math.sqrt(n)
     return mean, mean - half, mean + half
 
 
 def interval_by_place(ours, theirs):
     gaps = [a - b for a, b in zip(ours.values(), theirs.values(), strict=False)]
     n, mean = len(gaps), statistics.fmean(gaps)
-    half = student.ppf(0.975, n - 1) * statistics.stdev(gaps) / math.sqrt(n)
+    half = student.ppf(0.95, n - 1) * statistics.stdev(gaps) / math.sqrt(n)
     return mean, mean - half, mean + half
 
 
@@ -295,7 +295,7 @@ WRONG = [
     ("paired_interval", interval_sign, "The sign"),
     ("paired_interval", interval_normal, "1.96 is for many seeds"),
     ("paired_interval", interval_n_degrees, "n - 1 degrees of freedom"),
-    ("paired_interval", interval_one_sided, "not ppf(0.95)"),
+    ("paired_interval", interval_one_sided, "not ppf(0.9)"),
     ("paired_interval", interval_no_root, "divide by sqrt(n)"),
     ("paired_interval", interval_population, "divides by n - 1"),
     ("paired_interval", interval_unpaired, "seed by seed first"),

@@ -36,6 +36,7 @@ CASES = {
     "dve pool": replace(CONFIGS["dve"], warm_up=0.2, auxiliaries=1, pool=2),
     "dve masks": replace(CONFIGS["dve"], warm_up=0.2, pairs="identity", frame=16),
 }
+NORMED = ("lmdis", "dve")  # networks with batch normalisation
 
 
 def images(config):
@@ -106,11 +107,8 @@ def looked_for(case, **changes) -> bool:
 def worker(out: Path) -> None:
     """What each of the two processes does."""
     rank, _ = processes.start()
-    made = {
-        (case, frozen): train(case, frozen)
-        for case in CASES
-        for frozen in (True, False)
-    }
+    made = {(case, True): train(case, True) for case in CASES}
+    made |= {(case, False): train(case, False) for case in NORMED}
     made["unused"] = looked_for("lmdis"), looked_for("lmdis", weight_reconstruction=0.0)
     torch.save(made, out / f"rank{rank}.pt")
     two, said = out / "two.safetensors", []
@@ -178,7 +176,7 @@ def test_two_processes_end_where_one_does(two, case):
         assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-6)
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case != "seqmt"])
+@pytest.mark.parametrize("case", NORMED)
 def test_batch_statistics_are_those_of_a_process(two, case):
     alone = train(case, frozen=False)
     first, second = (made[case, False] for made in two)

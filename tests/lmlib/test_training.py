@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from lmlib.checkpoints import load_checkpoint, read_metadata, save_checkpoint
+from lmlib.files import replacing
 from lmlib.machine import best_device
 from lmlib.methods.seqmt import SeqMt, SeqMtConfig
 from lmlib.schedules import constant_then_decay
@@ -183,6 +184,25 @@ def test_checkpoint_carries_its_metadata_and_survives_a_failed_write(
     other = new_method(1)
     load_checkpoint(path, other)
     assert same_weights(method, other)
+
+
+def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path):
+    path = tmp_path / "shapes.safetensors"
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    with replacing(path) as temporary:
+        temporary.write_bytes(b"x")
+        own = temporary.name
+    for process in (gone.pid, os.getpid()):
+        left = own.replace(f"-{os.getpid()}-", f"-{process}-")
+        (tmp_path / left.replace(".tmp", "0.tmp")).touch()
+    other = tmp_path / own.replace(".lmlib-", ".lmlib-0").replace(
+        f"-{os.getpid()}-", f"-{gone.pid}-"
+    )
+    other.touch()  # of another file: whoever writes that one will see to it
+    save_checkpoint(path, new_method())
+    here = {p.name for p in tmp_path.iterdir()}
+    assert here == {path.name, other.name, own.replace(".tmp", "0.tmp")}
 
 
 def test_callback_can_stop_and_device_is_found():

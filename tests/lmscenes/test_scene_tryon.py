@@ -245,7 +245,9 @@ def test_a_garment_without_folds_is_its_own_mirror_image():
     assert (y[:, 7] < y[:, 8]).all() and (y[:, 8] < y[:, 27]).all()
     assert (y[:, 27] < y[:, 29]).all()
     joined = [k for pair in Tryon.skeleton for k in pair]
-    assert sorted(joined) == sorted([*range(32)] * 2)  # a closed outline
+    # A closed outline, and the collar's back, that both corners of the neck share.
+    count = [joined.count(k) for k in range(32)]
+    assert count == [2 + (k in (1, 6)) for k in range(32)]
 
 
 # ---- knobs --------------------------------------------------------------------------
@@ -260,9 +262,9 @@ def steps(batch):
 
 def test_forearms_cross_the_trunk():
     none, every = small(crossing=0.0), small(crossing=1.0)
-    assert none["crossing"].float().mean() < 0.12
-    assert every["crossing"].float().mean() > 0.95
-    assert 0.25 < small(80)["crossing"].float().mean() < 0.45
+    assert not none["crossing"].any()
+    assert every["crossing"].float().mean() > 0.85
+    assert 0.25 < small(80)["crossing"].float().mean() < 0.5
     bent = every["elbow"].amax(1)
     assert bent.min() > 40 and bent.max() > 90
     # They hide cloth and landmarks, and long sleeves tear the flow.
@@ -377,9 +379,10 @@ def test_what_is_in_the_way_only_hides(knob):
 def test_clutter_can_be_turned_off():
     def detail(clutter):
         b = Tryon(SMALL, clutter=clutter).batch(range(24))
-        return b["image"][..., :5, :10].diff(dim=-1).abs().mean((1, 2, 3))
+        # Paper is shaded evenly: its second differences vanish.
+        return b["image"][..., :5, :8].diff(n=2, dim=-1).abs().mean((1, 2, 3))
 
-    assert detail(0.0).median() < 0.5 * detail(1.0).median()
+    assert detail(0.0).median() < 0.2 * detail(1.0).median()
 
 
 @pytest.mark.parametrize(

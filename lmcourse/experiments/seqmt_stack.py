@@ -4,7 +4,7 @@ Networks of one shape, such as the seeds and settings of a table, are stacked al
 new first dimension, and ``torch.func.vmap`` turns their convolutions into one grouped
 convolution: a GPU that one small network leaves idle is full. Every network keeps its
 own images, label masks, loss weights and random start, and since no weight is shared,
-each trains as it would alone (``tests/test_seqmt_stack.py``).
+each trains as it would alone (``tests/lmcourse/test_seqmt_stack.py``).
 """
 
 import copy

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from lmcourse.experiments.seqmt_stack import SeqMtStack
 from lmlib.methods.seqmt import SeqMt, SeqMtConfig
-from lmlib.methods.seqmt_stack import SeqMtStack
 from lmlib.samples import Stored
 from lmlib.training import fit
 from lmscenes import Blocks

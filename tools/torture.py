@@ -1,0 +1,225 @@
+"""Kill and resume: trainings and tables killed at random moments, and killed again.
+
+    python -m tools.torture --kills 500        # of all jobs together
+    python -m tools.torture --job dve --seed 7
+
+A tiny run is killed (SIGKILL) at a random moment and begun again, a few times over, and
+must end as the run that nobody killed: every number the same bit for bit, every row
+once, no file left over. Prints what was tried and every fault; exit status 1 if there
+was one. POSIX only.
+
+Children are forked from this process, which has loaded everything and computed nothing.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from lmcourse.evidence.results import read_rows, run_missing
+from lmcourse.experiments.cells import Problem
+from lmlib import recipes
+from lmlib.checkpoints import read
+from lmlib.layers import Rungs
+from lmlib.registry import METHODS, configure
+from lmlib.samples import Stored
+from lmscenes import Faces
+
+STEPS = 8
+RUNGS = Rungs.mirrored(4, 6)
+LADDERS = {"detector": RUNGS, "features": RUNGS, "decoder": RUNGS}
+TINY = {  # preset and changes, so small that a step takes milliseconds
+    "seqmt": (
+        "multipie_class",
+        {"size": 32, "channels": 4, "last_channels": 4, "hidden": (4,), "levels": 2}
+        | {"image_channels": 3, "dropout": 0.5, "batch_size": 4},
+    ),
+    "lmdis": (
+        "faces_class",
+        {"size": 32, "canvas": 36, "landmarks": 3, "shared": 4, "unpooled": 4}
+        | {"descriptor": 3, "landmark_start": (0.2, 0.6), "batch_size": 4, **LADDERS},
+    ),
+    "dve": (
+        "smallnet_class",
+        {"channels": 4, "widths": (4, 4, 4, 4, 8), "frame": 32, "size": 24}
+        | {"landmarks": 5, "batch_size": 4},
+    ),
+}
+PATIENCE = 5  # kills of one run before it may end
+
+
+# --- jobs: what is run, and what must be the same at its end --------------------------
+
+
+class Training:
+    """``lmlib train`` of one method."""
+
+    def __init__(self, method: str):
+        preset, changes = TINY[method]
+        self.settings = recipes.Settings(
+            method, preset, ("scene:faces",), changes, images=(0, 16), steps=STEPS
+        )
+
+    def run(self, folder: Path) -> None:
+        out = folder / "network.safetensors"
+        options = {"device": "cpu", "progress": False, "save_every": 1}
+        recipes.train(self.settings, out, **options)
+
+    def made(self, folder: Path) -> dict:
+        tensors, said = read(folder / "network.safetensors", "")
+        numbers = {name: x.numpy().tobytes() for name, x in tensors.items()}
+        files = sorted(path.name for path in folder.iterdir())
+        return {**numbers, "losses": said["losses"], "files": files}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiny(Problem):
+    """A table with one setting a method."""
+
+    def train(self, setting: str, seed: int):
+        preset, changes = TINY[setting]
+        config = replace(configure(setting, preset, {}), **changes)
+        data = Stored(Faces(config.frame), range(16), ("emotion", "camera"))
+        torch.manual_seed(seed)
+        method = METHODS[setting](config)
+        options = {"save_every": 1, "batch_size": 4, "device": "cpu"}
+        self.fit(method, data, data.indices, STEPS, (setting, seed), **options)
+        method.eval().finish(data, torch.arange(16))
+        return method, {"steps": STEPS}
+
+    def measure(self, method, setting: str) -> dict[str, float]:
+        batch = Faces(method.config.frame).batch(range(100, 108))
+        found = method.landmarks(method.crop(batch["image"]))
+        return {"place": found.double().square().sum().item()}
+
+    def metrics(self, setting: str) -> tuple[str, ...]:
+        return ("place",)
+
+
+class Reproducing:
+    """``lmlib reproduce`` of a table of all methods, two seeds each."""
+
+    def run(self, folder: Path) -> None:
+        os.environ["LMLIB_ROOT"] = str(folder)
+        table = Tiny(name="torture", about="faces", settings=dict.fromkeys(TINY, 2))
+        run_missing([*table.runs()], progress=False)
+
+    def made(self, folder: Path) -> dict:
+        rows = read_rows("torture", folder / "data" / "results")
+        left = [p for p in (folder / "data").rglob("*.tmp")]
+        values = {f"{row.setting}, seed {row.seed}": row.value for row in rows}
+        return {**values, "rows": len(rows), "files": left}
+
+
+JOBS: dict[str, Callable] = {
+    **{name: lambda name=name: Training(name) for name in TINY},
+    "reproduce": Reproducing,
+}
+
+
+# --- the loop -------------------------------------------------------------------------
+
+
+def forked(work: Callable[[Path], None], folder: Path) -> int:
+    """Number of a child that does the work; it says only what went wrong."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        sys.stdout = open(os.devnull, "w")
+        work(folder)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+def ended(child: int, after: float | None = None) -> int | None:
+    """Exit status of the child, or None where it was killed ``after`` seconds."""
+    deadline = None if after is None else time.monotonic() + after
+    while deadline is not None and time.monotonic() < deadline:
+        number, status = os.waitpid(child, os.WNOHANG)
+        if number:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.001)
+    if deadline is not None:
+        os.kill(child, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return None if code == -signal.SIGKILL else code
+
+
+def different(made: dict, wanted: dict) -> str:
+    """What differs, in one line; empty if nothing does."""
+    names = [k for k in wanted.keys() | made.keys() if made.get(k) != wanted.get(k)]
+    return f"{len(names)} of {len(wanted)} differ: {sorted(names)[:4]}" if names else ""
+
+
+def torture(name: str, kills: int, seed: int, place: Path) -> dict:
+    """Kill one job so many times; how many runs that were, and the faults."""
+    draw, job = random.Random(f"{name} {seed}"), JOBS[name]()
+    calm = place / "calm"
+    calm.mkdir()
+    started = time.monotonic()
+    if ended(forked(job.run, calm)) != 0:
+        raise RuntimeError(f"{name}: fails without being killed")
+    lasted, wanted = time.monotonic() - started, job.made(calm)
+    done, runs, faults = 0, 0, []
+    while done < kills:
+        folder = place / f"run{runs}"
+        folder.mkdir()
+        runs, status, patience = runs + 1, None, PATIENCE
+        while status is None:
+            wait = draw.uniform(0, lasted) if patience and done < kills else None
+            status = ended(forked(job.run, folder), wait)
+            done, patience = done + (status is None), patience - 1
+        fault = f"exit status {status}" if status else ""
+        fault = fault or different(job.made(folder), wanted)
+        if fault:
+            faults.append(f"{name}, seed {seed}, run {runs - 1}: {fault}")
+        else:
+            shutil.rmtree(folder)
+    return {"job": name, "kills": done, "runs": runs, "faults": faults}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--kills", type=int, default=40, help="of all jobs together")
+    parser.add_argument("--job", choices=JOBS, help="only this one")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the moments of the kills"
+    )
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    jobs = [asked.job] if asked.job else [*JOBS]
+    results = []
+    for number, name in enumerate(jobs):
+        share = asked.kills // len(jobs) + (number < asked.kills % len(jobs))
+        with tempfile.TemporaryDirectory() as place:
+            results.append(torture(name, share, asked.seed, Path(place)))
+        if not asked.json:
+            print(
+                "{job}: {kills} kills in {runs} runs".format(**results[-1]), flush=True
+            )
+    faults = [fault for result in results for fault in result["faults"]]
+    kills = sum(result["kills"] for result in results)
+    if asked.json:
+        print(json.dumps(results))
+    else:
+        print(*faults, f"torture: {kills} kills, {len(faults)} faults", sep="\n")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
