@@ -49,7 +49,7 @@ def _opens(number: str):
 def _row(count: int, titles: Sequence[str] = (), rows: int = 1):
     """Axes for large pictures, four or so a row."""
     width = 9.0 / count
-    height = rows * width + 0.25 * rows * bool(titles)
+    height = rows * width + 0.35 * bool(titles) + 0.3 * (count > 4)
     fig, axes = figure(9, height, rows=rows, cols=count, squeeze=False)
     for ax, title in zip(axes, titles, strict=False):
         ax.set_title(title, fontsize=12)
@@ -283,6 +283,7 @@ def one_map(square: int = 1, numbers: Sequence[int] = CHAINS) -> tuple[Figure, s
         axes[row * len(numbers)].set_ylabel(words, fontsize=12)
     return fig, (
         "Where two networks look for the second square: its map as light, the map's "
-        "mean as a marker, the truth as a ring. Above, the map lights several squares "
-        "and the mean falls between them."
+        "mean as a marker, the truth as a ring. Above, the map lights a few wrong "
+        "places and its mean falls between them; below, it is spread over the whole "
+        "figure, and its mean is right all the same."
     )

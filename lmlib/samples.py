@@ -179,7 +179,7 @@ def augment(
     }
 
 
-def shuffled_labels(labels: dict[str, Shaped[Tensor, " n"]], first: int, seed: int):
+def shuffled_labels(labels: dict[str, Shaped[Tensor, "n ..."]], first: int, seed: int):
     """A negative control: ``prepare`` for ``fit`` that gives every image another's
     labels, for good.
 

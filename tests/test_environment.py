@@ -43,6 +43,7 @@ LOCAL = {"lmlib", "lmscenes", "lmcourse", "tests", "tools", "benchmarks", "conft
 LOCAL |= {"exercise_answers", "spots", "toy_claims", "fuzzing", "shape_checks"}
 # The library may use the base packages only, the course its extra, the rest also the
 # test extra.
+OPTIONAL = {"lmlib/methods/dlan_photos.py": EXTRAS["photos"]}
 LIBRARY_FOLDERS = ("lmlib", "lmscenes")
 COURSE_FOLDERS = ("lmcourse", "notebooks")
 DEVELOPER_FOLDERS = ("tests", "benchmarks", "tools")
@@ -254,6 +255,9 @@ def test_every_import_is_declared(folders, declared):
     code = sources(folders)
     for folder in folders:
         assert any(name.startswith(folder) for name in code), f"nothing in {folder}/"
+    for name, extra in OPTIONAL.items():  # what says itself that it needs an extra
+        if name in code:
+            assert undeclared_imports({name: code.pop(name)}, [*BASE, *extra]) == []
     assert undeclared_imports(code, declared) == []
 
 

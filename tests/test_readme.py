@@ -32,6 +32,8 @@ def test_the_commands_are_ones_that_lmlib_takes():
         "train",
         "evaluate",
         "predict",
+        "train",
+        "tryon",
     ]
     for line in lines:  # a wrong one would exit
         cli._parser().parse_args(shlex.split(line)[1:])

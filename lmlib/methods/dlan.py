@@ -173,7 +173,7 @@ def dilated(conv: nn.Conv2d, x: Maps, rate: int) -> Float[Tensor, "b o y x"]:
     the image itself: a tower is the filter bank for garments of another size.
     """
     reach = tuple(rate * (side // 2) for side in conv.kernel_size)
-    return F.conv2d(x, conv.weight, conv.bias, conv.stride, reach, rate)
+    return F.conv2d(x, conv.weight, conv.bias, conv.stride, reach, rate, conv.groups)
 
 
 def select(towers: Float[Tensor, "b t c h w"], how: str = "max") -> Maps:

@@ -338,6 +338,23 @@ def test_where_there_is_no_patch_there_is_nothing():
     assert laid.covered.sum() == 0 and laid.warped.sum() == 0
 
 
+def test_places_are_not_rounded_to_half_precision():
+    parts = setting(seed=5)
+    half = torch.autocast("cpu", torch.bfloat16)
+    flow, step = smooth_flow(), torch.full((2, 2, *SIZE), 0.5)
+    wanted = compose(flow, step), found(patches.windows, False, *parts)[1]
+    with half:
+        given = compose(flow, step.bfloat16()), found(patches.windows, False, *parts)[1]
+    assert all(map(torch.equal, wanted, given))
+    torch.manual_seed(0)
+    model, batch = WarpingModel(CONFIG).eval(), triplets(1)
+    with torch.no_grad(), half:
+        warps = warps_of(model, batch)
+    assert warps.flow.dtype == torch.float32
+    assert not torch.equal(warps.flow, warps.flow.bfloat16().float())
+    assert warps.fused.isfinite().all()
+
+
 # --- fusion ---------------------------------------------------------------------------
 
 

@@ -232,6 +232,7 @@ def flow_error(method, batch, links):
     return found.mean().item()
 
 
+@pytest.mark.slow
 def test_four_triplets_are_learned_and_permuted_landmarks_are_of_no_use():
     batch, torch_seed = triplets(4), 0
 

@@ -37,8 +37,10 @@ class Links(NamedTuple):
 
 
 def standing(like: Float[Tensor, "b c h w"]) -> Float[Tensor, "1 2 h w"]:
-    """The flow that reads every pixel at its own place."""
-    grid = pixel_grid(*like.shape[-2:], like.device, like.dtype)
+    """The flow that reads every pixel at its own place; in full precision, as all that
+    becomes a flow: bfloat16 holds eight bits."""
+    kind = torch.promote_types(like.dtype, torch.float32)
+    grid = pixel_grid(*like.shape[-2:], like.device, kind)
     return grid.permute(2, 0, 1).unsqueeze(0)
 
 
@@ -54,8 +56,9 @@ def compose(flow: Flow, offset: Float[Tensor, "b 2 h w"]) -> Flow:
     What is interpolated is how far the flow moves, which goes on sensibly past the
     edge.
     """
-    size = offset.new_tensor(offset.shape[-2:]).flip(0).view(1, 2, 1, 1)
     here = standing(flow)
+    offset = offset.to(here)
+    size = offset.new_tensor(offset.shape[-2:]).flip(0).view(1, 2, 1, 1)
     step = here + 2 * offset / size
     return step + warp(flow - here, step)
 
@@ -189,7 +192,7 @@ class Pyramid(nn.Module):
     ) -> Features:
         """Images in [0, 1] and the maps of ``landmark_maps``."""
         x = full = torch.cat([self.colours(2 * images - 1), self.marks(maps)], 1)
-        found = []
+        found: list[Tensor] = []
         for layer, lateral in zip(self.layers, self.lateral, strict=True):
             x = layer(x)
             found.append(lateral(x))
@@ -197,9 +200,8 @@ class Pyramid(nn.Module):
             found[level] = found[level] + F.interpolate(
                 found[level + 1], scale_factor=2, mode="nearest"
             )
-        return Features(
-            full, [smooth(x) for smooth, x in zip(self.smooth, found, strict=True)]
-        )
+        levels = [smooth(x) for smooth, x in zip(self.smooth, found, strict=True)]
+        return Features(full.float(), [level.float() for level in levels])
 
 
 class GlobalLevel(nn.Module):

@@ -25,7 +25,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lmlib.geometry import from_pixels, to_pixels
+from lmlib.geometry import from_pixels, full_precision, to_pixels
 
 NEVER = -1e4  # a score that leaves no weight, and no NaN in a gradient
 SHARPNESS = 2.0  # of the soft box, as released
@@ -124,18 +124,19 @@ def match(
     q = _vectors(person, mine, image, landmark) / math.sqrt(person.shape[1])
     k = _vectors(garment, theirs, image, landmark)
     here, there = (p.offsets[image, landmark] for p in (mine, theirs))
-    moved = here @ turns[image, landmark].mT  # A o_u: (M, n, 2)
     beta = beta[landmark].view(-1, 1, 1)
     box = log_box(theirs.offsets, sides).where(theirs.inside, NEVER)[image, landmark]
     value = theirs.places[image, landmark]
-    if plain:
-        far = (there.unsqueeze(1) - moved.unsqueeze(2)).square().sum(-1)  # (M, n, m)
-        scores = q @ k.mT - beta * far + box.unsqueeze(1)
-        found = scores.softmax(-1) @ value
-    else:  # what is left out is the same for all v
-        bias = box.unsqueeze(-1) - beta * there.square().sum(-1, keepdim=True)
-        q = torch.cat([q, 2 * beta * moved, torch.ones_like(moved[..., :1])], -1)
-        found = _attention(q, torch.cat([k, there, bias], -1), value)
+    with full_precision(person):
+        moved = here @ turns[image, landmark].mT  # A o_u: (M, n, 2)
+        if plain:
+            far = (there.unsqueeze(1) - moved.unsqueeze(2)).square().sum(-1)
+            scores = q @ k.mT - beta * far + box.unsqueeze(1)  # (M, n, m)
+            found = scores.softmax(-1) @ value
+        else:  # what is left out is the same for all v
+            bias = box.unsqueeze(-1) - beta * there.square().sum(-1, keepdim=True)
+            q = torch.cat([q, 2 * beta * moved, torch.ones_like(moved[..., :1])], -1)
+            found = _attention(q, torch.cat([k, there, bias], -1), value)
     flow = found.new_zeros(*active.shape, *found.shape[1:])
     return flow.index_put((image, landmark), found)
 
@@ -187,10 +188,11 @@ def match_released(
         box = log_box(patches.offsets, side).exp() * patches.inside
         vectors = _vectors(features, patches, *rows).view(b, k, n, -1)
         scaled.append(vectors * box.unsqueeze(-1))
-    share = (scaled[0] @ scaled[1].mT).softmax(-1)  # (B, K, n, m)
     x, y = (theirs.of(part) for part in (places[:, 0::2], places[:, 1::2]))
     value = torch.stack([x, y], -1).where(theirs.inside.unsqueeze(-1), -1.0)
-    return share @ value
+    with full_precision(person):
+        share = (scaled[0] @ scaled[1].mT).softmax(-1)  # (B, K, n, m)
+        return share @ value
 
 
 class Blended(NamedTuple):

@@ -71,7 +71,7 @@ class PatchShapes(nn.Module):
             ],
             -1,
         )
-        raw = self.out(F.leaky_relu(self.hidden(seen), 0.1)) + self.own
+        raw = self.out(F.leaky_relu(self.hidden(seen), 0.1)).float() + self.own
         sides = raw[..., :4].sigmoid().unflatten(-1, (2, 2)) * self.largest
         turns = torch.eye(2, device=raw.device) + raw[..., 4:].unflatten(-1, (2, 2))
         return Shapes(sides[..., 0, :], sides[..., 1, :], turns)
@@ -126,7 +126,7 @@ class PerPixel(nn.Module):
     def forward(self, *features: Features) -> Float[Tensor, "b o h w"]:
         full = torch.cat([each.full for each in features], 1)
         half = torch.cat([each.levels[0] for each in features], 1)
-        return self.fine(full) + enlarge(self.coarse(half))
+        return (self.fine(full) + enlarge(self.coarse(half))).float()
 
 
 class LocalFlow(nn.Module):

@@ -1,0 +1,156 @@
+"""What the notebooks on Seq-MT say in words is what the rows and the paper say."""
+
+import math
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from lmcourse.evidence.claims import judge_all
+from lmcourse.evidence.effects import paired_interval, seeds_needed, shares
+from lmcourse.evidence.paper import paper_tables
+from lmcourse.evidence.results import latest, read_rows, summarise
+from lmcourse.exercises.seqmt_ablations import labels_needed
+
+FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
+
+
+def words(number: str) -> str:
+    """All Markdown of a notebook, in one line."""
+    (path,) = FOLDER.glob(f"{number}_*.ipynb")
+    notebook = nbformat.v4.reads(path.read_text(encoding="utf-8"))
+    texts = [c.source for c in notebook.cells if c.cell_type == "markdown"]
+    return " ".join(" ".join(texts).split())
+
+
+def means(experiment: str, metric: str = "error") -> dict[str, float]:
+    rows = read_rows(experiment, metric=metric, budget="class")
+    return {row["setting"]: row["mean"] for row in summarise(rows)}
+
+
+@pytest.fixture(scope="module")
+def table():
+    return paper_tables("seqmt")["table-1"]
+
+
+@pytest.fixture(scope="module")
+def blocks():
+    return means("seqmt-blocks")
+
+
+def saving(curve: dict[int, float], error: float) -> float:
+    return labels_needed(list(curve), list(curve.values()), error)
+
+
+def test_12_says_what_equivariance_is_worth_in_labels(table, blocks):
+    paper = saving(table.rows["Seq-MT(L)"], table.rows["Seq-MT(L+T)"][5])
+    curve = {p: blocks[f"Seq-MT(L)@{p}"] for p in table.percents}
+    ours = saving(curve, blocks["Seq-MT(L+T)@5"])
+    said = (
+        f"**Prediction 2**: {paper:.0f} % in the paper's table, {ours:.0f} % in ours."
+    )
+    assert said in words("12")
+
+
+def test_12_says_what_is_left_per_doubling(table):
+    left = [
+        (cells[q] / cells[p]) ** (1 / math.log2(q / p))
+        for cells in (table.rows["Seq-MT(L)"], table.rows["Seq-MT(L+T)"])
+        for p, q in zip(list(cells), list(cells)[1:], strict=False)
+    ]
+    said = f"anything between {min(left):.2f} and {max(left):.2f} of the error"
+    assert said in words("12")
+
+
+def test_12_says_why_classes_help_the_paper_and_not_us(table, blocks):
+    text, accuracy = words("12"), means("seqmt-blocks", "accuracy")
+    plain, ours = table.rows["Seq-MT(L)"][5], blocks["Seq-MT(L,long)@5"]
+    assert (
+        f"In the paper the plain network has {plain} px where ours has {ours:.2f}"
+        in text
+    )
+    assert "it names nine classes of ten" in text
+    assert 0.85 < accuracy["Seq-MT(L+C,long)@5"] < 0.95
+    assert blocks["Seq-MT(L+C,long)@5"] > ours
+
+
+def test_12_says_how_claims_end():
+    verdicts = {v.claim.id: v.verdict for v in judge_all()}
+    assert [verdicts[f"seqmt-{n}"] for n in (5, 6)] == ["reproduced"] * 2
+    for name in ("4", "6b", "7"):
+        assert verdicts[f"seqmt-{name}"] == "undecided"
+    assert verdicts["seqmt-12"] == "contradicted"
+    text = words("12")
+    assert "that our seeds settle (seqmt-5 and 6)" in text
+    assert "contradicts the paper (seqmt-12)" in text
+
+
+def test_12_prints_the_intervals_of_the_register():
+    runs = latest(read_rows("seqmt-blocks", metric="error", budget="class"))
+
+    def logs(setting):
+        return {r.seed: math.log(r.value) for r in runs if r.setting == setting}
+
+    found = paired_interval(logs("Seq-MT(L+T)@5"), logs("Seq-MT(L)@5"))
+    verdict = next(v for v in judge_all() if v.claim.id == "seqmt-5")
+    judged = verdict.effects[0].estimate
+    ends = judged.value, judged.low, judged.high
+    assert [math.exp(x) for x in found] == pytest.approx(ends)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (("L+T,inverse", "L"), "**Prediction 3: worse**, and by far."),
+        (("L+C,shuffled", "L"), "**Prediction 4: worse**, by a little."),
+    ],
+)
+def test_12_says_what_broken_mechanisms_do(settings, says, blocks):
+    broken, without = (blocks[f"Seq-MT({name})@5"] for name in settings)
+    assert broken > without and (broken > 2 * without) == ("by far" in says)
+    assert says in words("12")
+
+
+def test_12_says_where_the_weights_of_terms_stop_helping(blocks):
+    strict, loose = (blocks[f"Seq-MT(L+T,alpha={a})@5"] for a in ("10", "0.01"))
+    assert strict > loose and loose < blocks["Seq-MT(L)@5"] < strict
+    assert "the error is worse than at a hundredth of the weight" in words("12")
+    text = words("11")
+    assert "vary by a factor of a hundred before the term stops helping" in text
+    assert "Ten times too much is worse than a hundred times too little" in text
+
+
+def test_12_says_which_terms_help_hands_and_faces():
+    hands, wild = means("seqmt-hands"), means("seqmt-wild")
+    plain = hands["Seq-MT(L)@5"]
+    assert hands["Seq-MT(L+C)@5"] < plain < hands["Seq-MT(L+T)@5"]
+    assert "classes help there and the ELT does not" in words("12")
+    few, every = (wild[f"RCN+(L+T)@{p}"] / wild[f"RCN+(L)@{p}"] for p in (5, 100))
+    assert few < 1 < every
+    hard = means("seqmt-wild", "error_hard")
+    for p, usual in ((5, few), (100, every)):
+        assert hard[f"RCN+(L+T)@{p}"] / hard[f"RCN+(L)@{p}"] < usual
+    assert "it gains more, or loses less, than on the usual ones" in words("12")
+
+
+def test_00_says_what_longer_training_does():
+    rows = {m: means("seqmt-shapes", m) for m in ("inside_own_shape", "scatter_px")}
+    inside, scatter = rows["inside_own_shape"], rows["scatter_px"]
+    assert (
+        inside["long"] < inside["class-only"]
+        and scatter["long"] < scatter["class-only"]
+    )
+    assert "fewer of them lie inside their own shapes" in words("00")
+
+
+def test_03_says_what_the_rule_does():
+    text = words("03")
+    assert shares(0.0, 0.4, 5)[0] == pytest.approx(0.05)
+    assert "The rule calls it shown in 5 of 100, and never from a single seed." in text
+    assert seeds_needed(1.0, 1.0) > 3
+
+
+def test_10_and_13_agree_that_the_truth_names_every_class():
+    assert "The truth scores 100 %" in words("10")
+    assert "Not even the truth" not in words("10")
+    assert "If there were such pairs" not in words("13")
