@@ -62,7 +62,9 @@ def _own_images(commands) -> None:
 
     about = "train a method on images; a killed run goes on with the same command"
     add = command("train", _train, about, "the run is kept")
-    add.add_argument("method", metavar="METHOD", help="such as seqmt, lmdis or dve")
+    add.add_argument(
+        "method", metavar="METHOD", help="such as seqmt, lmdis, dve or dlan"
+    )
     again = "; may be given again: all are used (lmdis, dve)"
     add.add_argument("--data", action="append", required=True, help=DATA + again)
     add.add_argument("--preset", required=True, help="such as faces_class")
@@ -73,9 +75,9 @@ def _own_images(commands) -> None:
     )
     add.add_argument("--split", default="train", help="of the data (default: train)")
     add.add_argument("--images", metavar="A:B", help="only these of the split")
-    about = "images that keep their landmarks, such as 5%% (seqmt; default: all)"
+    about = "images that keep their landmarks, such as 5%% (seqmt, dlan; default: all)"
     add.add_argument("--labels", default="all", metavar="SHARE", help=about)
-    about = "images held back to measure on (seqmt)"
+    about = "images held back to measure on (seqmt, dlan)"
     add.add_argument("--val", type=positive, default=0, metavar="N", help=about)
     about = "default: the preset's; seqmt 20000; 2000 for a preset NAME_class"
     add.add_argument("--steps", type=positive, help=about)

@@ -5,6 +5,7 @@ from dataclasses import asdict, fields, replace
 from typing import Any, get_type_hints
 
 from lmlib.methods.base import Config, Method
+from lmlib.methods.dlan import Dlan
 from lmlib.methods.dve import Dve
 from lmlib.methods.dve_baselines import SparseLandmarks
 from lmlib.methods.lmdis import Lmdis
@@ -12,7 +13,9 @@ from lmlib.methods.seqmt import SeqMt
 from lmlib.methods.seqmt_baselines import CommMt, HeatmapMt
 from lmlib.values import from_json, read_changes
 
-METHODS: dict[str, type[Method]] = {kind.name: kind for kind in (SeqMt, Lmdis, Dve)}
+METHODS: dict[str, type[Method]] = {
+    kind.name: kind for kind in (SeqMt, Lmdis, Dve, Dlan)
+}
 BASELINES: dict[str, type[Method]] = {
     kind.name: kind for kind in (CommMt, HeatmapMt, SparseLandmarks)
 }

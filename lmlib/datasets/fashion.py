@@ -41,10 +41,10 @@ def fld(
     """FLD: 123,016 pictures of clothes (83,033 train, 19,992 val, 19,991 test).
 
     Eight slots (``SLOTS``), whatever the clothes: a slot that the type has not is NaN.
-    ``visible`` is False there and where a point is cut off; occluded points count as
-    visible: ``visibility (B, 8)`` tells (0 visible, 1 occluded, 2 cut off, 3 no such
-    slot), and DLAN trains on 0 alone. Labels ``type`` (0 upper, 1 lower, 2 full body)
-    and ``variation`` (0 to 2 normal, medium, large pose, 3 and 4 medium, large zoom).
+    ``code (B, 8)`` is the file's visibility (0 visible, 1 occluded, 2 cut off) and 3
+    for no such slot; ``visible`` is code 0 alone, as DLAN trains and measures. Labels
+    ``clothes`` (0 upper, 1 lower, 2 full body) and ``variation`` (0 to 2 normal,
+    medium, large pose, 3 and 4 medium, large zoom). Drawn garments have these names.
 
     Pictures outside the list are ignored: the list is the set. Coordinates are taken to
     count from 0: the set does not say. ``crop``: "pad" (all of the picture, as DLAN
@@ -80,10 +80,10 @@ def fld(
         crop=crop,
         boxes=boxes,
         landmarks=torch.tensor(points),
-        visible=(codes == VISIBLE) | (codes == OCCLUDED),
+        visible=codes == VISIBLE,
         labels={
-            "visibility": codes,
-            "type": torch.tensor(types),
+            "code": codes,
+            "clothes": torch.tensor(types),
             "variation": torch.tensor(variations),
         },
         gray=gray,

@@ -47,15 +47,15 @@ def test_slots_hold_the_points_of_each_type(folder, crop):
     landmarks, visible = batch["landmarks"], batch["visible"]
     assert landmarks.shape == (3, 8, 2)
     assert visible.int().tolist() == [
-        [1, 1, 1, 1, 0, 0, 1, 0], [0, 0, 0, 0, 1, 1, 1, 1], [1] * 8,
+        [1, 1, 0, 1, 0, 0, 1, 0], [0, 0, 0, 0, 1, 1, 1, 1], [1] * 8,
     ]  # fmt: skip
-    assert batch["visibility"].tolist() == [
+    assert batch["code"].tolist() == [
         [0, 0, 1, 0, 3, 3, 0, 2], [3, 3, 3, 3, 0, 0, 0, 0], [0] * 8,
     ]  # fmt: skip
     assert landmarks[0, 4].isnan().all() and landmarks[0, 7].isfinite().all()
     own = landmarks[[0, 1, 2], [0, 6, 4]]
     assert (spots(batch["image"]) - own).abs().max() < 0.5 * 2 / 128
-    assert batch["type"].tolist() == [0, 1, 2]
+    assert batch["clothes"].tolist() == [0, 1, 2]
     assert batch["variation"].tolist() == [0, 3, 4]
 
 
@@ -113,7 +113,7 @@ def test_missing_images_and_files_are_named(folder):
         fld(folder)
     with pytest.warns(UserWarning, match="1 incomplete"):
         data = fld(folder, partial=True, crop="box")
-    assert data.batch(range(2))["type"].tolist() == [0, 2]
+    assert data.batch(range(2))["clothes"].tolist() == [0, 2]
     with pytest.raises(FileNotFoundError, match="fld: give that folder"):
         fld(folder / "img")
     (folder / "Eval/list_eval_partition.txt").unlink()

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lmlib.layers import Rungs
+from lmlib.methods.dlan import DlanConfig
 from lmlib.methods.dve import DveConfig
 from lmlib.methods.lmdis import LmdisConfig
 from lmlib.methods.seqmt import SeqMtConfig
@@ -53,11 +54,25 @@ CONFIGS = {
         batch_size=4,
         landmarks=5,
     ),
+    "dlan": replace(
+        DlanConfig.garments64(),
+        size=16,
+        stages=((4,), (4,), (4,), (4,), (4,)),
+        towers=(1, 2),
+        landmarks=4,
+        patch=4,
+        hidden=(8,),
+        dropout=0.5,
+        scale_delay=0.5,
+        mirror=True,
+        batch_size=4,
+    ),
 }
 LATE = {
     "seqmt": lambda method: method.elt_acts,
     "lmdis": lambda method: method.landmark_share > 0,
     "dve": lambda method: method.exchanging,
+    "dlan": lambda method: method.scale_acts,
 }
 
 

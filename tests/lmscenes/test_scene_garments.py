@@ -424,9 +424,10 @@ def test_files_in_the_layout_of_fld_are_read_back(tmp_path, rack):
         away = pixels(batch["landmarks"] - truth["landmarks"])
         assert torch.equal(away.isnan(), truth["landmarks"].isnan())
         assert away.nan_to_num(0).abs().max() < 0.01
-        assert torch.equal(batch["visibility"], truth["code"])
-        assert torch.equal(batch["type"], truth["clothes"])
+        assert torch.equal(batch["code"], truth["code"])
+        assert torch.equal(batch["clothes"], truth["clothes"])
         assert torch.equal(batch["variation"], truth["variation"])
+        assert torch.equal(batch["visible"], truth["visible"])
         assert (batch["image"] - truth["image"]).abs().mean() < 0.01
     boxes = fashion.fld(tmp_path, "train", SIZE, crop="box").boxes
     low, high = ((rack["box"][:14].clamp(-1, 1) + 1) * (SIZE / 2)).chunk(2, 1)
