@@ -81,12 +81,12 @@ def _peak(kind: str, side: str, *arguments) -> float:
         before = torch.cuda.memory_allocated()
         step()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
-    before = _largest()
+    before = largest_memory()
     step()
-    return _largest() - before
+    return largest_memory() - before
 
 
-def _largest() -> float:
+def largest_memory() -> float:
     """The process's largest memory so far, in MB."""
     status = Path("/proc/self/status")
     if status.exists():  # getrusage would count the parent's memory too

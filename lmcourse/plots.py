@@ -140,7 +140,7 @@ def compact(image: Image.Image) -> tuple[str, bytes]:
     if (off.max(-1) > 12).mean() <= 0.01:
         return "image/png", png(fewer, 9)
     buffer = io.BytesIO()
-    image.save(buffer, "jpeg", quality=92, subsampling=0, optimize=True)
+    image.save(buffer, "jpeg", quality=82, subsampling=0, optimize=True)
     kinds = {"image/png": png(image, 9), "image/jpeg": buffer.getvalue()}
     return min(kinds.items(), key=lambda item: len(item[1]))
 
@@ -165,6 +165,11 @@ def show(fig: Figure | Image.Image, alt: str) -> None:
     bundle = {kind: b64encode(data).decode(), "text/plain": alt}
     display(bundle, metadata={kind: about}, raw=True)
     display({"text/html": caption_html(alt), "text/plain": alt}, raw=True)
+
+
+def say(text: str) -> None:
+    """Display Markdown in which measured numbers stand: they are never typed."""
+    display({"text/markdown": text, "text/plain": text}, raw=True)
 
 
 def caption_html(alt: str) -> str:

@@ -1,4 +1,5 @@
-"""The command ``lmlib``: ``train``, ``evaluate`` and ``predict`` for one's own images.
+"""The command ``lmlib``: ``train``, ``evaluate``, ``predict`` and ``tryon`` for one's
+own images.
 
 Other packages bring more commands, each an entry point of the group
 ``lmlib.commands``: a function that adds its parser. The course brings ``doctor``,
@@ -41,7 +42,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    _own_images(commands)
+    for adds in (_training, _evaluating, _predicting, _trying_on):
+        adds(commands)
     for point in sorted(entry_points(group="lmlib.commands"), key=lambda p: p.name):
         point.load()(commands)
     return parser
@@ -51,20 +53,20 @@ DATA = "NAME:PATH, or NAME to look in LMLIB_DATA; see data/README.md for the nam
 CROPS = "centre, pad, squash, or left,top,right,bottom as shares of width and height"
 
 
-def _own_images(commands) -> None:
-    """The commands for one's own images."""
+def _command(commands, function, about: str, kept: str):
+    """The parser of the command that ``function`` does; Ctrl-C says what is kept."""
+    name = function.__name__.removeprefix("_")
+    add = commands.add_parser(name, help=about, description=about)
+    add.set_defaults(function=function, kept=kept)
+    add.add_argument("--device", help="such as cpu or cuda:1; default: the best")
+    return add
 
-    def command(name: str, function, about: str, kept: str):
-        add = commands.add_parser(name, help=about, description=about)
-        add.set_defaults(function=function, kept=kept)
-        add.add_argument("--device", help="such as cpu or cuda:1; default: the best")
-        return add
 
+def _training(commands) -> None:
     about = "train a method on images; a killed run goes on with the same command"
-    add = command("train", _train, about, "the run is kept")
-    add.add_argument(
-        "method", metavar="METHOD", help="such as seqmt, lmdis, dve or dlan"
-    )
+    add = _command(commands, _train, about, "the run is kept")
+    names = "seqmt, lmdis, dve, dlan or salvton"
+    add.add_argument("method", metavar="METHOD", help=names)
     again = "; may be given again: all are used (lmdis, dve)"
     add.add_argument("--data", action="append", required=True, help=DATA + again)
     add.add_argument("--preset", required=True, help="such as faces_class")
@@ -86,8 +88,10 @@ def _own_images(commands) -> None:
     _image_options(add, "default: the data set's own")
     add.add_argument("--force", action="store_true", help="overwrite what is there")
 
+
+def _evaluating(commands) -> None:
     about = "errors of a checkpoint on annotated images, in percent"
-    add = command("evaluate", _evaluate, about, "nothing was changed")
+    add = _command(commands, _evaluate, about, "nothing was changed")
     add.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     add.add_argument("--data", help=DATA + "; default: that of the training")
     images = "a split, A:B of --split, or SPLIT:A:B"
@@ -103,8 +107,10 @@ def _own_images(commands) -> None:
     add.add_argument("--json", action="store_true", help="machine-readable")
     _image_options(add, "default: that of the training")
 
+
+def _predicting(commands) -> None:
     about = "landmarks of photographs of any size and orientation"
-    add = command("predict", _predict, about, "no table was written")
+    add = _command(commands, _predict, about, "no table was written")
     add.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     about = "files, or folders with all below them"
     add.add_argument("images", nargs="+", metavar="IMAGE", help=about)
@@ -121,6 +127,19 @@ def _own_images(commands) -> None:
     add.add_argument("--strict", action="store_true", help=about)
 
 
+def _trying_on(commands) -> None:
+    about = "a garment on a person, as an image"
+    add = _command(commands, _tryon, about, "no image was written")
+    add.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
+    about = "photograph; its middle is seen, three wide and four high"
+    add.add_argument("person", type=Path, metavar="PERSON", help=about)
+    about = "photograph of it, laid flat"
+    add.add_argument("garment", type=Path, metavar="GARMENT", help=about)
+    about = "image, bright where the garment is (default: where it is not white)"
+    add.add_argument("--mask", type=Path, metavar="FILE", help=about)
+    add.add_argument("--out", type=Path, required=True, metavar="FILE.png")
+
+
 def _image_options(add, default: str) -> None:
     add.add_argument("--crop", help=f"{CROPS} ({default})")
     about = "leave out annotated images whose file is missing"
@@ -128,6 +147,7 @@ def _image_options(add, default: str) -> None:
 
 
 def _train(arguments) -> int:
+    from lmlib.processes import leave, start
     from lmlib.recipes import Settings, train
     from lmlib.registry import read_settings
 
@@ -153,6 +173,10 @@ def _train(arguments) -> int:
         force=arguments.force,
         command=arguments.command,
     )
+    rank, _ = start()
+    leave()
+    if rank:  # the first process says what there is to say
+        return 0
     if made is None:
         print(f"{arguments.out} is finished, with these settings")
         return 0
@@ -214,6 +238,16 @@ def _predict(arguments) -> int:
         print(f"lmlib: {len(skipped)} skipped:", file=sys.stderr)
         print("\n".join(f"  {reason}" for reason in skipped), file=sys.stderr)
     return 1 if skipped and arguments.strict else 0
+
+
+def _tryon(arguments) -> int:
+    from lmlib.tryon import tryon
+
+    names = ("checkpoint", "person", "garment", "out", "mask", "device")
+    made = tryon(*(getattr(arguments, name) for name in names))
+    size = f"{made.shape[2]} x {made.shape[1]} pixels"
+    print(f"{printable(str(arguments.out))}: {size}")
+    return 0
 
 
 def _note(message, *_, **__) -> None:

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lmlib.fftconv import LargeKernelConv2d
+from lmlib.processes import Dropout
 
 
 def _same_conv(inputs: int, outputs: int, kernel: int) -> nn.Conv2d:
@@ -83,7 +84,7 @@ def mlp(widths: tuple[int, ...], dropout: float = 0.0) -> nn.Sequential:
     layers: list[nn.Module] = []
     for i in range(len(widths) - 1):
         layers += [nn.Linear(widths[i], widths[i + 1]), nn.ReLU(inplace=True)]
-        layers += [nn.Dropout(dropout)] if dropout else []
+        layers += [Dropout(dropout)] if dropout else []
     return nn.Sequential(*layers[: -2 if dropout else -1])
 
 

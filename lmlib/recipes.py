@@ -7,14 +7,13 @@ answers become landmarks, its own file says.
 import json
 import os
 import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from filelock import FileLock, Timeout
 from jaxtyping import Int
 from torch import Tensor
@@ -25,6 +24,7 @@ from lmlib.datasets.photos import Box
 from lmlib.landmarker import Landmarker, load, measure, open_images, points_and_truth
 from lmlib.machine import best_device, environment
 from lmlib.methods.base import Config, Method
+from lmlib.processes import first_says
 from lmlib.registry import METHODS, configure, method_named
 from lmlib.samples import as_tensor, class_balanced_subset, labels_on
 from lmlib.texts import Ends, as_range, check_writable, read_images
@@ -104,10 +104,14 @@ def train(
     """
     out, wanted = Path(out), settings.as_json()
     state = state_file(out)
-    first = int(os.environ.get("RANK", 0)) == 0
     check_writable(out)
-    with _alone(out, first):
-        if finished(out, state, wanted, force and first):
+    with ExitStack() as locks:
+
+        def done() -> bool:
+            locks.enter_context(_alone(out))
+            return finished(out, state, wanted, force)
+
+        if first_says(done):
             return None
         method, data, pool, held = prepared(settings)
         labelled = class_balanced_subset(
@@ -140,11 +144,12 @@ def train(
         if held is not None:
             found.metadata |= {"held": held.tolist()}
             found.metadata |= {"held_error": measure(found, data, held)["error"]}
-        if first:
+
+        def write() -> None:
             found.save(out)
             state.unlink(missing_ok=True)
-        if dist.is_initialized():
-            dist.barrier()  # nobody leaves before the file is there
+
+        first_says(write)
         return found.metadata
 
 
@@ -160,11 +165,8 @@ def state_file(out: Path) -> Path:
 
 
 @contextmanager
-def _alone(out: Path, first: bool):
+def _alone(out: Path):
     """Only one training writes ``out``; the lock goes with the process."""
-    if not first:  # the first process of the same training holds it
-        yield
-        return
     name = sha256(os.fsencode(out.resolve())).hexdigest()[:24]
     folder = Path(tempfile.gettempdir()) / "lmlib-locks"
     folder.mkdir(exist_ok=True)
@@ -279,7 +281,9 @@ def evaluate(
     if fit_on:
         rows = range(*fitted["images"])
         images = opened.images(fitted["split"])
-        known = points_and_truth(found.discovered, images, rows, found.device, progress)
+        known = points_and_truth(
+            found.discovered_in, images, rows, found.device, progress
+        )
         found.regress(*known)
         fitted["landmarks"] = known[1].shape[1]
     answer = measure(found, opened.images(where), which, normaliser, progress)

@@ -6,18 +6,21 @@ from typing import Any, get_type_hints
 
 from lmlib.methods.base import Config, Method
 from lmlib.methods.dlan import Dlan
+from lmlib.methods.dlan_baselines import DetectorDfa, Dfa, JointRpn
 from lmlib.methods.dve import Dve
 from lmlib.methods.dve_baselines import SparseLandmarks
 from lmlib.methods.lmdis import Lmdis
+from lmlib.methods.salvton import Salvton
 from lmlib.methods.seqmt import SeqMt
 from lmlib.methods.seqmt_baselines import CommMt, HeatmapMt
 from lmlib.values import from_json, read_changes
 
 METHODS: dict[str, type[Method]] = {
-    kind.name: kind for kind in (SeqMt, Lmdis, Dve, Dlan)
+    kind.name: kind for kind in (SeqMt, Lmdis, Dve, Dlan, Salvton)
 }
 BASELINES: dict[str, type[Method]] = {
-    kind.name: kind for kind in (CommMt, HeatmapMt, SparseLandmarks)
+    kind.name: kind
+    for kind in (CommMt, HeatmapMt, SparseLandmarks, Dfa, DetectorDfa, JointRpn)
 }
 
 

@@ -1,21 +1,19 @@
 """One visible training loop for every method.
 
 ``fit`` draws batches by step number (``samples.step_indices``) and seeds every step
-anew from (seed, step, process). So nothing random needs saving, and a run killed
-anywhere and resumed ends with the same weights, bit for bit on a CPU. Under
-``torchrun`` the same call trains on several processes: each takes its share of every
-batch.
+anew from (seed, step). So nothing random needs saving, and a run killed anywhere and
+resumed ends with the same weights, bit for bit on a CPU. Under ``torchrun`` the same
+call trains on several processes: each takes its share of every batch, and they end
+where one process does (``processes`` says up to what).
 """
 
-import gc
+import copy
 import math
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
@@ -23,6 +21,7 @@ from tqdm.auto import tqdm
 from lmlib.checkpoints import resume_run, save_run
 from lmlib.machine import autocast, best_device
 from lmlib.methods.base import FitOptions, Method
+from lmlib.processes import averaged, sharing, start, wait_for_all
 from lmlib.samples import Batch, Pool, check_batch, step_indices
 
 
@@ -77,15 +76,18 @@ def fit(
         ValueError: the checkpoint is of another run.
     """
     options = _options(method, indices, steps, changes)
-    rank, world = start_processes(options.batch_size)
+    rank, world = start(options.batch_size)
     device = torch.device(device) if device is not None else best_device()
     _move(method, device)
     optimizer = torch.optim.Adam(
-        method.parameters(), options.lr, options.betas, amsgrad=options.amsgrad
+        _groups(method, options.rates),
+        options.lr,
+        options.betas,
+        amsgrad=options.amsgrad,
     )
     run = {"seed": seed, "batch": options.batch_size, "about": about}
     first, history = resume_run(checkpoint, method, optimizer, run)
-    losses, arithmetic = _losses(method, world, device), autocast(device)
+    losses, arithmetic = _Losses(method), autocast(device)
     prefetch = getattr(data, "prefetch", lambda indices: None)
     hidden = not progress or rank > 0
 
@@ -94,16 +96,18 @@ def fit(
 
     with tqdm(total=steps, initial=first, disable=hidden, desc="training") as bar:
         for step in range(first, steps):
-            seed_step(method, seed, step, rank)
+            seed_step(method, seed, step)
             method.at(step / steps)
             batch = data.batch(images_of(step), device)
             if step + 1 < steps:  # decoded while this step is computed
                 prefetch(images_of(step + 1))
-            batch = method.augment(prepare(batch) if prepare else batch)
-            if step == first:
-                check_batch(batch)
-            with arithmetic:
-                terms = losses(batch)
+            with sharing(rank, world):
+                batch = method.augment(prepare(batch) if prepare else batch)
+                if step == first:
+                    check_batch(batch)
+                    losses = _together(losses, batch, world)
+                with arithmetic:
+                    terms = losses(batch)
             loss = torch.stack([term.float() for term in terms.values()]).sum()
             _check_finite(loss, terms, step, checkpoint)
             optimizer.zero_grad(set_to_none=True)
@@ -111,14 +115,13 @@ def fit(
             if options.clip is not None:
                 method.clip_gradients(options.clip)
             for group in optimizer.param_groups:
-                group["lr"] = options.lr * options.schedule(step)
+                group["lr"] = group["rate"] * options.lr * options.schedule(step)
             optimizer.step()
             bar.update()
             done = step + 1
             if done % log_every == 0 or done == steps:
-                values = {name: term.item() for name, term in terms.items()}
-                history.append({"step": done, "loss": loss.item(), **values})
-                bar.set_postfix(loss=f"{loss.item():.3f}")
+                history.append({"step": done, **_means({"loss": loss, **terms})})
+                bar.set_postfix(loss=f"{history[-1]['loss']:.3f}")
             stop = bool(callback and callback(done, terms))
             if rank == 0 and (done % save_every == 0 or done == steps or stop):
                 save_run(checkpoint, method, optimizer, run, done, history)
@@ -126,10 +129,7 @@ def fit(
                 break
         else:  # as after the last step, also of a run that had only to be loaded
             method.at(1.0)
-    if world > 1:  # without these lines some gloo runs end with "terminate called ..."
-        dist.barrier()
-        del losses, optimizer
-        gc.collect()
+    wait_for_all()
     return history
 
 
@@ -141,6 +141,15 @@ def _options(method: Method, indices: Pool, steps: int, changes: dict) -> FitOpt
     if isinstance(indices, tuple):
         options = replace(options, batch_size=options.batch_size * len(indices))
     return replace(options, **changes)
+
+
+def _groups(method: Method, rates: dict[str, float]) -> list[dict]:
+    """The weights in groups of one rate; without ``rates`` all are in one."""
+    groups: dict[float, list] = {}
+    for name, weight in method.named_parameters():
+        fits = (rate for start, rate in rates.items() if name.startswith(start))
+        groups.setdefault(next(fits, 1.0), []).append(weight)
+    return [{"params": weights, "rate": rate} for rate, weights in groups.items()]
 
 
 def _move(method: Method, device: torch.device) -> None:
@@ -161,13 +170,33 @@ class _Losses(nn.Module):
         return self.method.losses(batch)
 
 
-def _losses(method: Method, world: int, device: torch.device) -> nn.Module:
-    losses = _Losses(method)
+def _together(losses: _Losses, batch: Batch, world: int) -> nn.Module:
+    """Losses whose gradients are averaged over the processes."""
     if world == 1:
         return losses
+    device = batch["image"].device
     ids = [device.index] if device.type == "cuda" else None
-    # "unused": a loss weight of zero leaves parts of the network without gradient
-    return DistributedDataParallel(losses, device_ids=ids, find_unused_parameters=True)
+    unused = _some_unused(losses, batch)
+    return DistributedDataParallel(losses, ids, find_unused_parameters=unused)
+
+
+def _means(terms: dict[str, Tensor]) -> dict[str, float]:
+    """Loss terms as numbers, means over the processes."""
+    values = averaged(torch.stack([term.float() for term in terms.values()]))
+    return dict(zip(terms, values.tolist(), strict=True))
+
+
+def _some_unused(losses: _Losses, batch: Batch) -> bool:
+    """Do weights of zero leave parts of the network without gradient, in any process?
+
+    Tried with a copy, which has random numbers of its own.
+    """
+    device = batch["image"].device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        trial = copy.deepcopy(losses)
+        torch.stack([*trial(batch).values()]).sum().backward()
+    unused = any(p.grad is None and p.requires_grad for p in trial.parameters())
+    return averaged(torch.tensor(float(unused), device=device)) > 0
 
 
 @torch.no_grad()
@@ -190,7 +219,7 @@ def recompute_statistics(
         norm.reset_running_stats()
         norm.momentum = None  # a cumulative mean
     for step in range(batches):
-        seed_step(method, 0, step, 0)
+        seed_step(method, 0, step)
         method.losses(data.batch(step_indices(step, batch_size, indices), device))
     for norm, momentum in zip(norms, kept, strict=True):
         norm.momentum = momentum
@@ -213,21 +242,9 @@ def _check_finite(loss: Tensor, terms: dict, step: int, checkpoint) -> None:
     )
 
 
-def start_processes(batch_size: int) -> tuple[int, int]:
-    """Rank and number of processes; joins the group if started by ``torchrun``."""
-    world = int(os.environ.get("WORLD_SIZE", 1))
-    if batch_size % world:
-        raise ValueError(
-            f"a batch of {batch_size} cannot be shared by {world} processes"
-        )
-    if world > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    return (dist.get_rank(), world) if world > 1 else (0, 1)
-
-
-def seed_step(method: Method, seed: int, step: int, rank: int) -> None:
-    """Every random draw of a step follows from (seed, step, process)."""
-    number = (seed * 1_000_003 + step) * 1009 + rank
+def seed_step(method: Method, seed: int, step: int) -> None:
+    """Every random draw of a step follows from (seed, step)."""
+    number = (seed * 1_000_003 + step) * 1009
     torch.manual_seed(number)  # dropout, augmentation
     for module in method.modules():
         if isinstance(module, Method):  # warps and other draws of its own

@@ -8,14 +8,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lmlib.geometry import Affine, Chain, ThinPlateSpline, Warp, pixel_grid
+from lmlib.processes import drawn
 
 
 def _uniform(low: float, high: float, shape, generator) -> Tensor:
-    return low + (high - low) * torch.rand(shape, generator=generator)
+    return low + (high - low) * drawn(torch.rand, shape, generator)
 
 
 def _normal(deviation: float, shape, generator) -> Tensor:
-    return deviation * torch.randn(shape, generator=generator)
+    return deviation * drawn(torch.randn, shape, generator)
 
 
 # degrees, shift as a share of the image's width, change of scale. The ELT uses the
@@ -40,9 +41,10 @@ def seqmt_affine(batch: int, preset: str = "blocks", generator=None) -> Affine:
             f"unknown preset {preset!r}; expected one of {[*SEQMT_RANGES]}"
         )
     degrees, shift, zoom = SEQMT_RANGES[preset]
+    turn = math.radians(degrees)
     return Affine.from_parameters(
-        angle=_uniform(-math.radians(degrees), math.radians(degrees), batch, generator),
-        scale=_uniform(1 - zoom, 1 + zoom, batch, generator),
+        angle=_uniform(-turn, turn, (batch,), generator),
+        scale=_uniform(1 - zoom, 1 + zoom, (batch,), generator),
         # a share of the width is twice as much in units of [-1, 1]
         shift=_uniform(-2 * shift, 2 * shift, (batch, 2), generator),
     )
@@ -73,8 +75,8 @@ def lmdis_warp(
         grid + _normal(bend, grid.shape, generator), grid
     )
     similarity = Affine.from_parameters(
-        angle=_normal(math.radians(degrees), batch, generator),
-        scale=scale ** _normal(1.0, batch, generator),
+        angle=_normal(math.radians(degrees), (batch,), generator),
+        scale=scale ** _normal(1.0, (batch,), generator),
         shift=_uniform(-shift, shift, (batch, 2), generator),
     )
     return Chain(spline, similarity)
@@ -105,11 +107,11 @@ def dve_warp(batch: int, generator=None, strength: float = 1.0) -> ThinPlateSpli
     """
     centres = torch.cartesian_prod(*[torch.linspace(-1, 1, 10)] * 2).flip(-1)
     weights = _normal(0.001, (batch, 100, 2), generator)
-    again = torch.rand(weights.shape, generator=generator) < 0.5
+    again = drawn(torch.rand, weights.shape, generator) < 0.5
     weights = torch.where(again, _normal(0.01, weights.shape, generator), weights)
     affine = Affine.from_parameters(
-        angle=_normal(math.radians(5.0), batch, generator),
-        scale=1 + _normal(0.1, batch, generator),
+        angle=_normal(math.radians(5.0), (batch,), generator),
+        scale=1 + _normal(0.1, (batch,), generator),
         shift=_normal(0.1, (batch, 2), generator),
     )
     return ThinPlateSpline(centres, strength * weights, affine.matrix, epsilon=1e-5)

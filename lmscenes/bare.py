@@ -172,6 +172,7 @@ class Bare:
         length = q["long"][:, None, None]
         y = -5 + r * (5 + length)
         wide = 4.9 + 1.3 * ramp(y, -4, 4) - 2.2 * ramp(r, 0.75, 1.1)
+        wide = wide - q["crown"][:, None, None] * (1 - ramp(y, -5, -1.5))
         x = wide * torch.sin(1.57 * c) + 0.25 * torch.sin(0.7 * y + 4 * c)
         z = 3.2 - 1.5 * torch.cos(1.57 * c) + 0 * y
         points = torch.stack(torch.broadcast_tensors(x, y, z), 1)

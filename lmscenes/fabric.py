@@ -245,7 +245,7 @@ def _sign(a: Tensor, b: Tensor, which: Tensor, size: Tensor, fine: Tensor) -> Te
 def _signs(f, s, t, fine, x, y):
     """A large sign on the chest and small ones all over, each different: whoever
     knows a sign knows the place."""
-    n, p = f["n"], 2.6 + 0.55 * f["period"]
+    n, p = f["n"], 3.2 + 0.8 * f["period"]
     i, j = (s / (0.9 * p)).floor(), (t / p).floor()
     a, b = s / (0.9 * p) - i - 0.5, t / p - j - 0.5
     ink = torch.where(_hash(i, j, n + 5) < 0.5, f["second"], f["third"])

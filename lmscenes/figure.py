@@ -319,6 +319,9 @@ GESTURES = (
     (0.1, 2.45, 0.3, 0.3, 0.5, 0),  # raised
     (0.2, 1.9, 0.7, 1.8, 0.5, 0),  # hand in the hair
     (-0.45, 0.25, 0.2, -0.75, 0.5, 0),  # behind the back
+    # Nobody does these by chance; scenes ask for them.
+    (0.3, 0.15, 1.1, -1.35, 0, 1),  # forearm across the belly
+    (0.45, 0.2, 1.8, -1.25, 0, 1),  # forearm across the chest
 )
 EASY = 4  # the first gestures, of quiet poses
 

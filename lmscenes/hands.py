@@ -21,7 +21,9 @@ from torch import Tensor
 from lmlib.geometry import pixel_grid
 from lmlib.samples import Batch, to_gray
 from lmscenes.engine import as_indices, between, uniform
-from lmscenes.shared import check_knobs, check_size, smooth_max, turn
+from lmscenes.hand_skin import shade, unit
+from lmscenes.hand_surface import N_BONES, PALM, SLEEVE, surface
+from lmscenes.shared import check_knobs, check_size, turn
 
 FINGERS = ("index", "middle", "ring", "little")
 # Bend of the three joints of a finger, in degrees.
@@ -82,12 +84,6 @@ LENGTH += [[3.3, 1.9, 1.9]]
 RADIUS = [[1.5, 1.15, 1.06, 0.8], [1.08, 1.0, 0.88, 0.72], [1.09, 1.02, 0.9, 0.73]]
 RADIUS += [[1.04, 0.97, 0.85, 0.69], [0.93, 0.84, 0.75, 0.62]]
 CONVERGE = [0.0, -0.08, 0.0, 0.1, 0.2]  # bent fingers point to the base of the thumb
-SKIN = [(0.96, 0.80, 0.70), (0.90, 0.70, 0.57), (0.78, 0.56, 0.42)]
-SKIN += [(0.60, 0.40, 0.28), (0.43, 0.28, 0.20), (0.29, 0.19, 0.14)]
-# Bones are numbered: 0-14 digits (three each, thumb first), then palm, arm and sleeve.
-PALM, ARM, SLEEVE, N_BONES = 15, 27, 29, 31
-TILE = 8  # pixels: a bone is drawn only into the tiles it may touch
-FAR = -9.0  # cm: height where there is no hand
 
 
 def gesture_table() -> dict[str, Tensor]:
@@ -101,10 +97,6 @@ def gesture_table() -> dict[str, Tensor]:
         rows["side"].append(side)
         rows["view"].append(view)
     return {k: torch.tensor(v, dtype=torch.float32).deg2rad() for k, v in rows.items()}
-
-
-def unit(v: Tensor) -> Tensor:
-    return v / v.norm(dim=-1, keepdim=True).clamp(min=1e-6)
 
 
 def digits(thumb, bend, side, knuckle, length) -> tuple[Tensor, Tensor, Tensor]:
@@ -134,6 +126,83 @@ def digits(thumb, bend, side, knuckle, length) -> tuple[Tensor, Tensor, Tensor]:
     steps = along * length[..., None]
     joints = torch.cat([knuckle[:, :, None], steps], 2).cumsum(2)
     return joints, along, faces
+
+
+def _bones(joints, along, faces, radius) -> dict[str, Tensor]:
+    """The digits' bones in the hand frame: ends, radii, frames."""
+    return {
+        "a": joints[:, :, :3].flatten(1, 2),
+        "b": joints[:, :, 1:].flatten(1, 2),
+        "ra": radius[..., :3].flatten(1),
+        "rb": radius[..., 1:].flatten(1),
+        "frame": torch.stack([along, along.cross(faces, dim=-1), faces], 2),
+    }
+
+
+def _flesh(joints, web, stretch, thick, bent, cuff) -> dict[str, Tensor]:
+    """Palm, webs, arm and sleeve as bones in the hand frame.
+
+    ``bent`` (B,) is the wrist's bend as a share in [0, 1], ``cuff`` (B, 1) the distance
+    of the sleeve from it.
+    """
+    cm, parts = joints.new_tensor, []
+
+    def place(x, y, z):
+        return cm([x, y, z]) * stretch
+
+    def add(a, b, ra, rb):
+        parts.append(torch.cat([a, b, ra * thick, rb * thick], 1))
+
+    root, first = joints[:, :, 0], joints[:, :, 1]
+    for f, x in enumerate((1.3, 0.4, -0.4, -1.3), 1):  # metacarpals
+        add(place(x, 0.9, 0), root[:, f], 1.4, 1.2 if f < 4 else 1.1)
+    add(place(-1.9, 1.6, 0.35), place(-2.6, 5.6, 0.5), 1.35, 1.3)  # little's ball
+    add(place(1.5, 1.8, 0.4), first[:, 0] * 0.55 + cm([1, 2.8, 0.2]), 1.45, 1.25)
+    add(root[:, 1] * 0.95, root[:, 4] * 0.95, 1.35, 1.2)  # pad below the knuckles
+    add(place(0, 0.6, -0.1), place(0.1, 7.6, -0.2), 1.9, 2.0)  # middle of the palm
+    for f in range(3):
+        add(web[:, f], web[:, f + 1], 0.55, 0.55)
+    add(root[:, 0].lerp(first[:, 0], 0.6), place(2.3, 6.4, 0), 0.9, 0.9)  # its web
+    bent = math.radians(12) * (bent * 2 - 1)
+    down = torch.stack([bent.sin(), -bent.cos(), torch.zeros_like(bent)], -1)
+    for x in (0.95, -0.95):
+        add(place(x, 0, 0), place(x * 1.2, 0, 0) + 24 * down, 1.75, 2.1)
+    for x in (0.8, -0.8):
+        add(place(x, 0, 0) + cuff * down, place(x * 1.4, 0, 0) + 24 * down, 2.5, 2.9)
+    parts = torch.stack(parts, 1)  # (B, 16, 8)
+    upright = torch.eye(3, device=joints.device)[[1, 0, 2]]
+    return {
+        "a": parts[..., :3],
+        "b": parts[..., 3:6],
+        "ra": parts[..., 6],
+        "rb": parts[..., 7],
+        "frame": upright.expand(len(joints), parts.shape[1], 3, 3),
+    }
+
+
+def _marks(joints, along, web, radius, stretch) -> tuple[Tensor, Tensor]:
+    """Landmarks in the hand frame, and how deep in the flesh each may lie."""
+    wrist = joints.new_tensor([[2.2, 0.3, 0.0], [-2.2, 0.3, 0.0]]) * stretch[:, None]
+    tips = joints[:, :, 3] + along[:, 2:PALM:3] * radius[..., 3:] * 0.5
+    marks = torch.cat([joints[:, :, :3], tips[:, :, None]], 2).flatten(1, 2)
+    webs = (web[:, :3] + web[:, 1:]) / 2
+    marks = torch.cat([wrist[:, :1], marks, webs, wrist[:, 1:]], 1)  # (B, 25, 3)
+    deep = torch.cat([radius[:, :, :3], radius[:, :, 2:3]], 2) + 1.1
+    deep[:, :, 0] += 0.6  # knuckles lie deeper, in the palm
+    deep = F.pad(deep.flatten(1), (1, 4), value=2.8)
+    deep[:, [0, 24]] = 6.0  # nothing hides the wrist but the flesh around it
+    return marks, deep
+
+
+def _fit(marks, u) -> tuple[Tensor, Tensor]:
+    """Size of 1 cm in the image (B, 1), and the way to its place there (B, 1, 3)."""
+    low, high = marks[..., :2].amin(1) - 1.0, marks[..., :2].amax(1) + 1.0
+    extent = (high - low).amax(1, keepdim=True)  # cm
+    scale = 2 * between(u[:, 25:26], 0.82, 0.98) / extent
+    scale = scale * (extent / 21).clamp(max=1) ** 0.35  # a fist stays smaller
+    room = 1 / scale - (high - low) / 2
+    move = (u[:, 26:28] * 2 - 1) * room * 0.8 - (low + high) / 2
+    return scale, F.pad(move, (0, 1))[:, None]
 
 
 class Hands:
@@ -194,7 +263,8 @@ class Hands:
         pixel = 2 / side / bones["unit"][:, None, None]  # cm
         solid = (edge / pixel + 0.5).clamp_(0, 1)  # hand and sleeve
         skin = solid * (which < SLEEVE)
-        front = self._shade(bones, person, u, indices, height, which, solid) * solid
+        grain = uniform(indices, 1024, self.seed, stream=13).reshape(-1, 1, 32, 32)
+        front = shade(bones, person, u, grain, height, which, solid) * solid
         front = torch.stack([*front, solid, skin], 1)  # (B, 5, side, side)
         front = F.avg_pool2d(front, side // self.size)
         image, solid, mask = front.split([3, 1, 1], 1)
@@ -231,11 +301,11 @@ class Hands:
         ``unit`` (B,) is the size of 1 cm in the image. Landmarks (B, 25, 3), and how
         deep in the flesh each may lie (B, 25).
         """
-        n, cm = len(label), u.new_tensor
+        cm = u.new_tensor
         gesture = {k: v.to(u.device)[label] for k, v in self.table.items()}
         noise = (u[:, :21] * 2 - 1) * math.radians(self.jitter)
         thumb = gesture["thumb"] + noise[:, :5] * 0.7
-        bend = gesture["bend"] + noise[:, 5:17].reshape(n, 4, 3)
+        bend = gesture["bend"] + noise[:, 5:17].reshape(-1, 4, 3)
         side = gesture["side"] + noise[:, 17:21] * 0.5
         thick = between(person[:, :1], 0.9, 1.12)  # (B, 1)
         wide = between(person[:, 1:2], 0.92, 1.08)
@@ -251,50 +321,13 @@ class Hands:
             cm(KNUCKLE) * stretch[:, None],
             cm(LENGTH) * digit[..., None],
         )
-
-        flesh = []  # of palm, arm and sleeve: ends and radii in the hand frame
-
-        def place(x, y, z):
-            return cm([x, y, z]) * stretch
-
-        def add(a, b, ra, rb):
-            flesh.append(torch.cat([a, b, ra * thick, rb * thick], 1))
-
-        root, first = joints[:, :, 0], joints[:, :, 1]
-        for f, x in enumerate((1.3, 0.4, -0.4, -1.3), 1):  # metacarpals
-            add(place(x, 0.9, 0), root[:, f], 1.4, 1.2 if f < 4 else 1.1)
-        add(place(-1.9, 1.6, 0.35), place(-2.6, 5.6, 0.5), 1.35, 1.3)  # little's ball
-        add(place(1.5, 1.8, 0.4), first[:, 0] * 0.55 + cm([1, 2.8, 0.2]), 1.45, 1.25)
-        add(root[:, 1] * 0.95, root[:, 4] * 0.95, 1.35, 1.2)  # pad below the knuckles
-        add(place(0, 0.6, -0.1), place(0.1, 7.6, -0.2), 1.9, 2.0)  # middle of the palm
-        web = root[:, 1:] + 0.38 * (first[:, 1:] - root[:, 1:])
-        for f in range(3):
-            add(web[:, f], web[:, f + 1], 0.55, 0.55)
-        add(root[:, 0].lerp(first[:, 0], 0.6), place(2.3, 6.4, 0), 0.9, 0.9)  # its web
-        bent = math.radians(12) * (u[:, 21] * 2 - 1)
-        down = torch.stack([bent.sin(), -bent.cos(), torch.zeros_like(bent)], -1)
-        for x in (0.95, -0.95):
-            add(place(x, 0, 0), place(x * 1.2, 0, 0) + 24 * down, 1.75, 2.1)
-        cuff = between(person[:, 8:9], 1.5, 6.0) * down
-        for x in (0.8, -0.8):
-            add(place(x, 0, 0) + cuff, place(x * 1.4, 0, 0) + 24 * down, 2.5, 2.9)
-        flesh = torch.stack(flesh, 1)  # (B, 16, 8)
-        a = torch.cat([joints[:, :, :3].flatten(1, 2), flesh[..., :3]], 1)
-        b = torch.cat([joints[:, :, 1:].flatten(1, 2), flesh[..., 3:6]], 1)
         along, faces = along.flatten(1, 2), faces.flatten(1, 2)
-        frame = torch.stack([along, along.cross(faces, dim=-1), faces], 2)
-        upright = torch.eye(3, device=u.device)[[1, 0, 2]]
-        frame = torch.cat([frame, upright.expand(n, N_BONES - PALM, 3, 3)], 1)
-
-        wrist = cm([[2.2, 0.3, 0.0], [-2.2, 0.3, 0.0]]) * stretch[:, None]
-        tips = joints[:, :, 3] + along[:, 2:PALM:3] * radius[..., 3:] * 0.5
-        marks = torch.cat([joints[:, :, :3], tips[:, :, None]], 2).flatten(1, 2)
-        webs = (web[:, :3] + web[:, 1:]) / 2
-        marks = torch.cat([wrist[:, :1], marks, webs, wrist[:, 1:]], 1)  # (B, 25, 3)
-        deep = torch.cat([radius[:, :, :3], radius[:, :, 2:3]], 2) + 1.1
-        deep[:, :, 0] += 0.6  # knuckles lie deeper, in the palm
-        deep = F.pad(deep.flatten(1), (1, 4), value=2.8)
-        deep[:, [0, 24]] = 6.0  # nothing hides the wrist but the flesh around it
+        web = joints[:, 1:, 0] + 0.38 * (joints[:, 1:, 1] - joints[:, 1:, 0])
+        cuff = between(person[:, 8:9], 1.5, 6.0)
+        bones = _bones(joints, along, faces, radius)
+        flesh = _flesh(joints, web, stretch, thick, u[:, 21], cuff)
+        bones = {name: torch.cat([bones[name], flesh[name]], 1) for name in bones}
+        marks, deep = _marks(joints, along, web, radius, stretch)
 
         # Turn, then fit into the frame: the hand fills most of it, the arm leaves it.
         view = gesture["view"]
@@ -302,130 +335,18 @@ class Hands:
         roll = view[:, 2] + (u[:, 24] * 2 - 1) * math.radians(self.roll)
         turned = turn(roll, 2) @ turn(view[:, 0] + lean[:, 0], 0)
         turned = (turned @ turn(view[:, 1] + lean[:, 1], 1)).mT  # for row vectors
-        a, b, marks = a @ turned, b @ turned, marks @ turned
-        low, high = marks[..., :2].amin(1) - 1.0, marks[..., :2].amax(1) + 1.0
-        extent = (high - low).amax(1, keepdim=True)  # cm
-        scale = 2 * between(u[:, 25:26], 0.82, 0.98) / extent
-        scale = scale * (extent / 21).clamp(max=1) ** 0.35  # a fist stays smaller
-        room = 1 / scale - (high - low) / 2
-        move = (u[:, 26:28] * 2 - 1) * room * 0.8 - (low + high) / 2
-        move = F.pad(move, (0, 1))[:, None]
-        a, b = a + move, b + move
-        bones = {
+        marks = marks @ turned
+        scale, move = _fit(marks, u)
+        a, b = bones["a"] @ turned + move, bones["b"] @ turned + move
+        rest = move.expand(-1, N_BONES - PALM, 3)
+        bones |= {
             "a": a,
             "b": b,
-            "ra": torch.cat([radius[..., :3].flatten(1), flesh[..., 6]], 1),
-            "rb": torch.cat([radius[..., 1:].flatten(1), flesh[..., 7]], 1),
-            "frame": frame @ turned[:, None],
-            "origin": torch.cat([a[:, :PALM], move.expand(-1, N_BONES - PALM, 3)], 1),
+            "frame": bones["frame"] @ turned[:, None],
+            "origin": torch.cat([a[:, :PALM], rest], 1),
             "unit": scale[:, 0],
         }
         return bones, marks + move, deep
-
-    def _shade(self, bones, person, u, indices, height, which, solid):
-        """Colours ``(3, B, side, side)`` of skin and cloth, black elsewhere."""
-        n, side = len(u), height.shape[-1]
-        cm, colour = 1 / bones["unit"], u.new_tensor
-        fine = 2 * cm / side
-        top = F.pad(height.clamp(min=-3)[:, None], (1,) * 4, mode="replicate")[:, 0]
-        right = top[:, 1:-1, :-2] - top[:, 1:-1, 2:]
-        up = top[:, 2:, 1:-1] - top[:, :-2, 1:-1]
-        # How far the surroundings rise above a pixel; they are smooth, so half the
-        # pixels will do.
-        wide = max(side // 80, 1)
-        around = height.clamp(min=-3)[:, None, ::2, ::2]
-        for size in ((1, 2 * wide + 1), (2 * wide + 1, 1)) * 2:
-            pad = (size[1] // 2,) * 2 + (size[0] // 2,) * 2
-            around = F.avg_pool2d(F.pad(around, pad, mode="replicate"), size, 1)
-        around = F.interpolate(
-            around, (side, side), mode="bilinear", align_corners=False
-        )[:, 0]
-        crowd = around - top[:, 1:-1, 1:-1]
-        grain = uniform(indices, 1024, self.seed, stream=13).reshape(n, 1, 32, 32)
-        grain = F.interpolate(grain, (side, side), mode="bilinear", align_corners=False)
-
-        # From here on only the M pixels that show something.
-        at = (solid > 0).flatten().nonzero()[:, 0]
-        image, y, x = at // side**2, at % side**2 // side, at % side
-        bone, z, crowd, grain, right, up = (
-            t.reshape(-1)[at] for t in (which, height, crowd, grain, right, up)
-        )
-        bone, fine = bone.long(), fine[image]
-        xy = (
-            torch.stack([2 * x + 1 - side, side - 1 - 2 * y], -1)
-            * (cm[image] / side)[:, None]
-        )
-        offset = torch.cat([xy, z[:, None]], 1) - bones["origin"][image, bone]
-        turned = bones["frame"][image, bone]  # (M, 3, 3)
-        along, across, _ = (turned * offset[:, None]).sum(-1).unbind(1)
-        normal = unit(torch.stack([right, up, 2 * fine], -1))
-        facing = (normal * turned[:, 2]).sum(-1)
-        inner = (facing + 0.5).clamp(0, 1)  # the palmar side
-        outer = 1 - inner
-        long = (bones["b"] - bones["a"]).norm(dim=-1)[image, bone]
-        palm, thumb, part = bone >= PALM, bone < 3, bone % 3
-        root, tip = ~palm & (part == 0), ~palm & (part == 2)
-        bent = ~palm & (part > 0)  # bones that start in a joint of a finger
-
-        def line(distance, width, strength):  # no thinner than a pixel, only paler
-            wide = fine.clamp(min=width)
-            bell = (1 - 0.3 * (distance / wide).square()).clamp_(min=0).square()
-            return bell * (strength * width / wide)
-
-        # Skin: tone, paler inside, redder tips and knuckles, creases, nails.
-        dark, ramp = person[:, 9] * 4.99, colour(SKIN)
-        tone = ramp[dark.long()].lerp(ramp[dark.long() + 1], (dark % 1)[:, None])
-        tone = tone * (1 + (person[:, 10:11] - 0.5) * colour([0.06, 0, -0.12]))
-        pale = tone.lerp(colour([0.90, 0.68, 0.58]), (0.10 + 0.06 * dark)[:, None])
-        base = tone[image].lerp(pale[image], inner[:, None])
-        red = tip * torch.exp(-((along - long) / 0.9).square())
-        red = red + ~palm * outer * torch.exp(-(along / 0.8).square())
-        base = base * (1 - 0.05 * red[:, None] * colour([0, 1, 1]))
-        crease = bent * (line(along, 0.1, 0.45) * inner)
-        crease += root * ~thumb * inner * line(along - 0.42 * long, 0.1, 0.4)
-        crease += bent * outer * line(along, 0.4, 0.2) * (along * 21).cos().square()
-        px, py = across, along  # the palm's own coordinates
-        heart = line(py - 7.0 - 0.035 * (px + 3.4).square(), 0.1, 0.4) * (px < 1.6)
-        head = line(py - 6.3 + 0.05 * (px - 3.2).square(), 0.1, 0.35) * (px > -2.3)
-        life = ((px - 3.9).square() + (py - 2.6).square()).sqrt() - 3.7
-        life = line(life, 0.1, 0.4) * (px < 3.2) * (py > 0.6)
-        wrist = line((py - 0.3 + 0.02 * px.square()).abs() - 0.22, 0.08, 0.18)
-        crease += palm * inner * (heart + head + life + wrist)
-        base = base * (1 - crease.clamp(max=0.6)[:, None] * colour([0.8, 1, 1]))
-        large = 0.5 + 0.12 * thumb
-        oval = ((along - long * 0.98) / (1.32 * large)).square() + (
-            across / large
-        ).square()
-        rim = (oval.sqrt() - 1) * large  # cm from the edge of the nail
-        nail = tip * (facing < 0) * (0.5 - rim / fine).clamp(0, 1)
-        base = base.lerp(base.lerp(colour([0.97, 0.80, 0.76]), 0.45), nail[:, None])
-        base = base * (1 - tip * (facing < 0) * line(rim, 0.07, 0.35))[:, None]
-        base = base * (0.95 + 0.1 * grain)[:, None]
-
-        stripes = torch.sin(along * between(person[:, 16], 2, 9)[image])
-        cloth = (person[:, 13:16] * 0.75 + 0.08)[image]
-        cloth = cloth * (1 + 0.25 * stripes * (person[:, 17] > 0.5)[image])[:, None]
-        sleeve = bone >= SLEEVE
-        base = torch.where(sleeve[:, None], cloth, base)
-
-        # One lamp above and the room's dim rest, kept out where surroundings rise.
-        angle = between(u[:, 30], -1.3, 1.3)
-        lamp = [angle.sin(), angle.cos(), between(u[:, 31], 0.5, 1.6)]
-        lamp = unit(torch.stack(lamp, -1))[image]
-        warm = between(u[:, 32:33], -1, 1)[image] * colour([0.06, 0.0, -0.08])
-        reached = torch.exp(-1.3 * (crowd - 0.03).clamp(min=0))
-        strong = between(u[:, 33], 0.8, 1.2)[image]
-        diffuse = (((normal * lamp).sum(-1) + 0.25) / 1.25).clamp(min=0)
-        direct = 0.72 * strong * diffuse * (0.35 + 0.65 * reached)
-        ambient = between(u[:, 34], 0.34, 0.55)[image] * (0.75 + 0.25 * normal[:, 1])
-        light = (ambient * reached)[:, None] * (1 - warm) + direct[:, None] * (1 + warm)
-        gloss = (normal * unit(lamp + colour([0.0, 0.0, 1.0]))).sum(-1).clamp(
-            min=0
-        ) ** 24
-        gloss = gloss * (0.10 + 0.25 * nail) * ~sleeve * strong * reached
-        out = base.new_zeros(3, n * side * side)
-        out[:, at] = (base * light + gloss[:, None]).T
-        return out.reshape(3, n, side, side)
 
     def _behind(self, u, indices, solid):
         """Backgrounds ``(B, 3, H, W)``: a wall, clutter, folds, grain."""
@@ -461,100 +382,3 @@ class Hands:
         where = grid + shift[:, None, None]
         shadow = F.grid_sample(shadow, where, align_corners=False)
         return image * (1 - 0.35 * v[:, 385, None, None, None] * shadow)
-
-
-def surface(bones: dict[str, Tensor], side: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Height (cm), distance from the outline (cm, positive inside) and which bone is
-    seen, all ``(B, side, side)``.
-
-    A bone touches a tenth of a picture, so the state is kept in tiles, and a bone reads
-    and writes only the rows (image, tile) that its box overlaps.
-    """
-    a, b, ra, rb, size = (bones[name] for name in ("a", "b", "ra", "rb", "unit"))
-    n, count, device = len(a), -(-side // TILE), a.device
-    pixel = (torch.arange(TILE, device=device) + 0.5) * 2 / side
-    dy, dx = (t.flatten() for t in torch.meshgrid(-pixel, pixel, indexing="ij"))  # (P,)
-    step = torch.arange(count, device=device) * (2 * TILE / side) - 1
-    corner = torch.stack(torch.meshgrid(step, -step, indexing="xy"), -1).reshape(-1, 2)
-    corner = corner / size[:, None, None]  # (B, T, 2) top left of each tile, cm
-    step = (2 * TILE / side) / size[:, None, None]
-
-    axis = b[..., :2] - a[..., :2]
-    length = axis.norm(dim=-1).clamp(min=1e-3)  # in the image plane
-    axis = axis / length[..., None]
-    rise = b[..., 2] - a[..., 2]
-    lean = rise / (rise.square() + length.square()).sqrt()
-    table = [*axis.unbind(-1), *a.unbind(-1), ra, rb - ra, length, rise, lean]
-    table = torch.stack([*table, 1 / size[:, None].expand_as(ra)], -1)  # (B, N, 11)
-
-    reach = torch.maximum(ra, rb)[..., None] + 1.0
-    low = torch.minimum(a, b)[..., :2] - reach
-    high = torch.maximum(a, b)[..., :2] + reach
-    x, y = corner[:, None].unbind(-1)  # (B, 1, T)
-    hit = (x < high[..., :1]) & (x + step > low[..., :1])
-    hit &= (y > low[..., 1:]) & (y - step < high[..., 1:])  # (B, N, T)
-
-    def capsule(i, row):
-        """Height and edge distance of bone i in the given tiles, both (M, P)."""
-        ex, ey, x0, y0, z0, r0, dr, long, up, slant, cm = table[row // count**2, i].mT[
-            ..., None
-        ]
-        x = corner.reshape(-1, 2)[row, :1] - x0 + dx * cm
-        y = corner.reshape(-1, 2)[row, 1:] - y0 + dy * cm
-        s, q2 = x * ex + y * ey, (y * ex - x * ey).square_()  # along and across
-        # The ray meets the tilted cylinder this far along its axis.
-        t = ((0.5 * dr + r0).square() - q2).clamp_(min=0).sqrt_().mul_(slant)
-        t = t.add_(s).div_(long).clamp_(0, 1)
-        w2 = torch.addcmul(s, t, long, value=-1).square_().add_(q2)
-        r = t * dr + r0
-        inside = r.square().sub_(w2)
-        edge = inside / r.mul_(2)
-        z = t.mul_(up).add_(z0)
-        if PALM <= i < ARM:  # a low parabola: soft flesh has no rims
-            return z.add_(edge, alpha=2), edge
-        if i >= SLEEVE:
-            edge = torch.minimum(edge, s)  # cut straight
-        # Outside, the height falls off steeply, so that unions have a fillet.
-        z.add_(edge.clamp(max=0), alpha=6)
-        return z.add_(inside.clamp_(min=0).sqrt_()), edge
-
-    def rows(first, last):
-        image, tile = hit[:, first:last].any(1).nonzero(as_tuple=True)
-        return image * count**2 + tile
-
-    height = a.new_full((n * count**2, TILE**2), FAR)
-    edge, which = height.clone(), torch.zeros_like(height, dtype=torch.uint8)
-    for i in range(PALM, SLEEVE):
-        row = rows(i, i + 1)
-        z, d = capsule(i, row)
-        top = height[row]
-        which[row] = which[row].masked_fill_(z > top, i)
-        height[row] = smooth_max(top, z, 2.0)
-        edge[row] = smooth_max(edge[row], d, 0.8)
-    palm, outline = height.clone(), edge.clone()
-    for i in range(0, PALM, 3):
-        row = rows(i, i + 3)
-        top, rim, seen = height[row], edge[row], which[row]
-        chain, d = capsule(i, row)
-        seen.masked_fill_(chain > top, i)
-        # Only the first bone melts into the palm: folded ends lie on it.
-        top = torch.maximum(top, smooth_max(palm[row], chain, 0.9))
-        rim = torch.maximum(rim, smooth_max(outline[row], d, 0.9))
-        for j in (i + 1, i + 2):
-            z, d = capsule(j, row)
-            seen.masked_fill_((z > top) & (z > chain), j)
-            chain = smooth_max(chain, z, 0.25)
-            top, rim = torch.maximum(top, chain), torch.maximum(rim, d)
-        height[row], edge[row], which[row] = top, rim, seen
-    for i in range(SLEEVE, N_BONES):
-        row = rows(i, i + 1)
-        z, d = capsule(i, row)
-        which[row] = which[row].masked_fill_(z > height[row], SLEEVE)
-        height[row] = torch.maximum(height[row], z)
-        edge[row] = torch.maximum(edge[row], d)
-
-    def whole(x):
-        x = x.reshape(n, count, count, TILE, TILE).transpose(2, 3)
-        return x.reshape(n, count * TILE, -1)[:, :side, :side]
-
-    return whole(height), whole(edge), whole(which)

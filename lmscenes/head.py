@@ -218,13 +218,25 @@ def mean_shape(p: Place) -> Tensor:
 
 def fields(p: Place) -> tuple[Tensor, Tensor]:
     """Identity ``(22, 3, ...)`` and expression ``(12, 3, ...)``; 1 is a large value."""
+    identity, expression = _identity(p), _expression(p)
+    return (
+        torch.stack([torch.stack(identity[name]) for name in IDENTITY]),
+        torch.stack([torch.stack(expression[name]) for name in EXPRESSION]),
+    )
+
+
+Moves = dict[str, tuple[Tensor, Tensor, Tensor]]  # in x, y and z
+
+
+def _identity(p: Place) -> Moves:
+    """Where points go from one person to another."""
     x, y, o = p.x, p.y, torch.zeros_like(p.x)
     low, eyes = smoothstep(y, 2.0, 9.0), p.both(EYE, 0.0, 1.3, 0.95)
     brows, lips = p.both(3.4, -1.9, 2.2, 0.75), p.one(0, MOUTH, 2.6, 1.1)
     nose = p.one(0, 4.3, 1.5, 0.9)
     length = smoothstep(y, -0.5, 4) * (1 - smoothstep(y, 4.8, 6.6))  # of the nose
     side = torch.where(x > 0, 1.0, -1.0).double()
-    identity = {
+    return {
         "face width": (0.09 * x, o, o),
         "jaw width": (0.16 * x * low, o, o),
         "chin length": (o, 1.0 * smoothstep(y, 8.0, 11.0), o),
@@ -256,6 +268,12 @@ def fields(p: Place) -> tuple[Tensor, Tensor]:
         "brow ridge": (o, o, 0.45 * p.both(2.6, -1.8, 1.9, 0.6)),
         "skew": (0.2 * torch.sin(y / 6), 0.03 * x * p.front, o),
     }
+
+
+def _expression(p: Place) -> Moves:
+    """Where points go in one face."""
+    x, y, o = p.x, p.y, torch.zeros_like(p.x)
+    lips, nose = p.one(0, MOUTH, 2.6, 1.1), p.one(0, 4.3, 1.5, 0.9)
     # Mouth: what the upper lip, the corners and the lower lip do, and the jaw below.
     corner = torch.exp(-(((p.ax - MOUTH_HALF).clamp(min=0) / 1.2) ** 2))
     corner = 0.35 * corner * (p.ax / MOUTH_HALF).clamp(max=1) ** 2
@@ -274,7 +292,7 @@ def fields(p: Place) -> tuple[Tensor, Tensor]:
     blink, lower_lid = lid_moves(p)
     wings = p.both(1.3, 4.5, 0.7, 0.8)
     forehead = p.both(3.2, -2.6, 2.4, 1.1)
-    expression = {
+    return {
         "part": (o, part * p.front, -0.25 * inside * p.front),
         "jaw": (-0.035 * x * lips, jaw, -0.3 * k * chin - 0.35 * inside * p.front),
         "smile": (
@@ -296,10 +314,6 @@ def fields(p: Place) -> tuple[Tensor, Tensor]:
         "cheeks up": (o, -0.45 * apple, 0.3 * apple),
         "flare": (0.14 * x * nose, -0.1 * nose, o),
     }
-    return (
-        torch.stack([torch.stack(identity[name]) for name in IDENTITY]),
-        torch.stack([torch.stack(expression[name]) for name in EXPRESSION]),
-    )
 
 
 def lid_moves(p: Place) -> tuple[Tensor, Tensor]:

@@ -79,6 +79,7 @@ def top(u: Tensor, cut: Tensor) -> Batch:
     s["dip"] = torch.where(s["shirt"], between(u[:, 6], 2.5, 6), s["dip"])
     s["collar x"] = torch.where(s["shirt"], 4.0, s["collar x"])
     s["folds"] = u[:, k + 12 : k + 26]
+    s["lining"] = 0.9 + 0.25 * s["dip"]  # depth of the back, seen in the neckline
     return s
 
 
@@ -89,6 +90,7 @@ def shirt_below(s: Batch, u: Tensor) -> Batch:
           "flare": 0 * s["ease"], "hem": between(u[:, 0], 4, 9),
           "collar x": 0.2 + s["collar x"], "dip": between(u[:, 1], 2, 5),
           "wave": 0.5 + 0 * s["ease"]}  # fmt: skip
+    t["lining"] = 0.9 + 0.25 * t["dip"]
     return t
 
 

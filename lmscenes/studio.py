@@ -53,6 +53,7 @@ def looks(index: Tensor, seed: int, build: Tensor) -> Batch:
         "hair": new(faces.HAIR)[shade] / 255 * between(u[:, 5:6], 0.85, 1.15),
         "thick": torch.where(bald, 0.0, thick),  # of the hair, cm
         "long": long * some(6, 2, 13),  # below the chin
+        "crown": 0 * tone,  # how much narrower long hair begins, half a side
         "locks": long & (u[:, 6] > 0.25) & (u[:, 8] < 0.5),  # before the shoulders
         "over ears": torch.where(long, 9.0, ears),
         "fringe": torch.where(u[:, 9] < 0.4, some(10, 0, 3.2), -0.2),

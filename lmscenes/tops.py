@@ -76,6 +76,7 @@ def tops(index: Tensor, seed: int, length: Tensor, waist: Tensor, folds: float
     end = torch.where(length > 0.45, between((length - 0.45) / 0.15, 16, 26), end)
     end = torch.where(length > 0.6, between(u[:, 48], 29, WRIST), end)
     s["sleeve"], s["bare"] = end, length < 0.1
+    s["lining"] = 1.5 + 1.1 * s["dip"]  # laid flat, the neckline shows the back
     s["hem"] = torch.maximum(s["hem"], waist + 2.5)
     s["wave"] = folds * s["wave"]
     s["drape"] = folds * s["drape"]

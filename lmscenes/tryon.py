@@ -11,7 +11,7 @@ Knobs. How arms are held: ``crossing``, share of people with a forearm before th
 of the other arms ``hands`` rest on the hip or in a pocket, and ``bent`` of those left
 are bent otherwise. ``turn``, 0 to 1: how far people turn away, at 1 by 30 degrees, and
 move their trunk; ``scale`` and ``shift``: how much the size of people differs (at 1 by
-15 % to both sides), and their place; ``folds``: how deep cloth falls in folds;
+10 % to both sides), and their place; ``folds``: how deep cloth falls in folds;
 ``sleeve_change``, share of pairs whose sleeves may differ in length; ``texture``:
 ``mixed``, or only ``revealing`` cloth (signs, blots and bands, everywhere different),
 ``periodic`` (stripes, checks, dots: everywhere alike) or ``plain``; ``hair``, share of
@@ -49,27 +49,29 @@ from lmscenes.tops import (
     sew,
     tops,
 )
-from lmscenes.wardrobe import Patch, Tailor, joined
+from lmscenes.wardrobe import Patch, Tailor, joined, ramp
 
-TILE = 8  # triplets drawn at once: their samples stay in a CPU's cache
+TILE = 16  # triplets drawn at once
+SAMPLES = 2  # a pixel and side
 ABSENT, OCCLUDED, VISIBLE = range(3)
 OTHER, WORN, LAID = range(3)  # the three pictures of a triplet
 ANOTHER = 2**40  # garment i + ANOTHER is the other one of triplet i
-TALL = 60.0  # hundredths of a person's height that a picture holds
+TALL = 58.0  # hundredths of a person's height that a picture holds
 # Numbers of GESTURES: straight arms, bent ones, hands at rest, forearms before the
 # trunk; how often each.
-STRAIGHT = (0, 4.0), (1, 2.0), (8, 0.4), (11, 0.6)
-BENT = (7, 1.0), (10, 0.6), (9, 0.3), (2, 1.0)
+STRAIGHT = (0, 4.0), (1, 2.0), (8, 0.3), (11, 0.5)
+BENT = (7, 0.7), (10, 0.4), (9, 0.2), (2, 1.0), (6, 1.0)
 RESTING = (3, 1.0), (2, 1.0)
-CROSSING = (4, 1.4), (5, 1.0), (6, 0.8)
+CROSSING = (4, 1.0), (5, 1.0), (12, 1.2), (13, 1.2)
 TURN = math.radians(30)
+SLACK = 1.6  # how far behind a hanging top the waist and what is worn below are kept
 
 
 class Tryon:
     """Batch: ``image`` (B, 3, H, W), the person in another garment; ``target``, in the
     garment; ``garment``, laid flat on white, and ``garment_mask`` (B, 1, H, W), 1 where
     it is; ``target_mask`` and ``worn_mask``, pixels of ``target`` and of ``image`` of
-    which the worn garment takes at least a half.
+    which the worn garment takes more than a half.
 
     ``flow`` (B, 2, H, W): x and y of the place in ``garment`` that a pixel of
     ``target`` shows, in [-1, 1], exact where ``target_mask`` is 1; 0 elsewhere.
@@ -114,7 +116,6 @@ class Tryon:
         self.sleeve_change, self.hair = sleeve_change, hair
         self.bags, self.clutter = bags, clutter
         self.side = max(size)  # a square is drawn, and its middle kept
-        self.samples = 2 if self.side > 56 else 3  # a pixel and side
 
     def batch(self, indices, device=None) -> Batch:
         index = as_indices(indices, device)
@@ -131,7 +132,7 @@ class Tryon:
         if self.texture != "mixed":
             kind = torch.full_like(kind, KINDS.index(self.texture))
         length = u[:, 2]
-        size = 0.15 * self.scale * (2 * u[:, 4] - 1)
+        size = 0.1 * self.scale * (2 * u[:, 4] - 1)
         return {
             "index": index, "kind": kind, "other kind": other,
             "length": length,
@@ -143,8 +144,9 @@ class Tryon:
             "scale": 2 / TALL * size.exp(),
             "shift": self.shift * (2 * u[:, 17:19] - 1) * u.new_tensor([0.1, 0.05]),
             "gestures": self._gestures(u[:, 19:28]), "bag": u[:, 28],
-            "spread": between(u[:, 29], 0.5, 0.72),
-            "cuffs": between(u[:, 30], 0.2, 0.5),
+            "spread": torch.where(length > 0.45, between(u[:, 29], 0.34, 0.48),
+                                  between(u[:, 29], 0.5, 0.7)),
+            "cuffs": between(u[:, 30], 0.1, 0.3),
             "skirt": (u[:, 31] < 0.3), "tucked": u[:, 32:34] < 0.15,
             "room": u[:, 34] < self.clutter, "floor": between(u[:, 35], 0.75, 1.6),
             "locks": u[:, 36] < self.hair, "margin": between(u[:, 37], 0.86, 0.94),
@@ -182,16 +184,19 @@ class _Tile:
         look = looks(index, scene.seed, q["build"])
         look["mannequin"] = torch.zeros_like(q["skirt"])
         look["locks"] = (look["long"] > 0) & q["locks"]
+        look["crown"] = 2.0 + look["crown"]
         look["rumple"] = 0.5 * scene.folds * look["rumple"]
-        look["contrast"] = 0.75 * look["contrast"]
+        look["contrast"] = 0.6 * look["contrast"]
         look["power"] = 0.5 + 0.5 * look["power"]
+        # Lamps stand more to the front than elsewhere: cloth keeps its colours.
+        lamp = look["lamp"].new_tensor([-0.3, -0.6, -0.75])
+        look["lamp"] = F.normalize(look["lamp"] + lamp, dim=1)
         self.person_look = look
         look = {name: value[rows] for name, value in look.items()}
         laid = self.laid_view
-        lamp = look["lamp"].new_tensor([-0.35, -0.6, -0.72])
         look["lamp"] = torch.where(laid[:, None], lamp, look["lamp"])
-        look["contrast"] = torch.where(laid, 0.55, look["contrast"])
-        look["power"] = torch.where(laid[:, None], 1.0, look["power"])
+        look["contrast"] = torch.where(laid, 0.5, look["contrast"])
+        look["power"] = torch.where(laid[:, None], 0.94, look["power"])
         for name in ("closing", "overlap", "shirt"):
             look[name] = self.top[name]
         self.look = look
@@ -256,16 +261,15 @@ class _Tile:
         some = tops(other, seed, q["other length"], waist, scene.folds)
         same = q["length"] == q["other length"]
         some["sleeve"] = torch.where(same, own["sleeve"], some["sleeve"])
-        flat = dict(own)
-        folds = uniform(index, 14, seed, stream=105)
-        flat |= {"folds": folds, "wave": 0.4 * own["wave"], "drape": 0.3 * own["drape"]}
         # What is worn below suits both.
         lower = {"ease": torch.where(skirts, self.skirt["ease"], below["ease"]),
                  "waist": waist, "from": self.skirt["from"]}  # fmt: skip
         for k, style in enumerate((some, own)):
             tuck(style, lower, q["tucked"][:, k], waist)
         self.skirt["from"] = lower["from"]
-        flat |= {name: own[name] for name in ("loose", "hem")}
+        # Laid flat it has the same cut, and small folds of its own.
+        folds = uniform(index, 14, seed, stream=105)
+        flat = own | {"folds": folds, "wave": 0.4 * own["wave"]}
         self.reach = reach(some), reach(own)
         self.top = {k: torch.cat([some[k], own[k], flat[k]]) for k in own}
         mine = cloth(index, seed, q["kind"])
@@ -307,9 +311,14 @@ class _Tile:
                      for name, value in style.items()}  # fmt: skip
                 t = Tailor(self.people, self.laid, zero, which, s, slot)
                 out += [t.skirt()] if style is self.skirt else t.trousers()
+        # Tops hang over them, clear of hips and thighs; not those that are tucked in.
+        back = SLACK * ~F.pad(self.q["tucked"].T, (0, 0, 0, 1)).flatten()
+        shift = torch.stack([zero, zero, back], 1)[..., None, None]
+        out = [p._replace(points=p.points + shift[p.image]) for p in out]
         u = uniform(self.index, 32, self.scene.seed, stream=106)
         u[:, 2] = 0  # across the chest
-        u[:, 0] = self.q["bag"]
+        bare = self.top["bare"].unflatten(0, (3, self.n)).any(0)  # no strap on skin
+        u[:, 0] = torch.where(bare, 1.0, self.q["bag"])
         bags = carried(self.one, u, u.new_full((self.n,), self.scene.bags))
         for patch in bags:
             for view in (OTHER, WORN):
@@ -320,6 +329,8 @@ class _Tile:
         which = (~self.laid_view).nonzero()[:, 0]
         bare = Bare(self.people, which, self.look)
         bare.trunk()
+        trunk = bare.patches[0]
+        trunk.points[:, 2] += SLACK * ramp(trunk.flat[:, 1], -8, -4)
         bare.arms(torch.where(self.top["bare"], -2.6, self.top["sleeve"] - 2))
         bare.head()
         return bare.patches
@@ -334,7 +345,7 @@ class _Tile:
         flat = -(low + high)[2 * n :] / 2 * fit[:, None]
         scale = q["scale"] * height
         place = q["shift"] * q["shift"].new_tensor([width, height])
-        place[:, 1] += height * 0.1 + 14 * scale
+        place[:, 1] += height * 0.11 + 14 * scale
         self.scale = torch.cat([scale, scale, fit])
         place = torch.cat([place, place, flat])
         image, points = table["image"], table["points"]
@@ -346,18 +357,19 @@ class _Tile:
         scene, n = self.scene, self.n
         table, nodes, mine, twin = self._sheets()
         self._framed(table, mine)
-        shot = shoot(table, self.scale, scene.side, scene.side * scene.samples,
+        shot = shoot(table, self.scale, scene.side, scene.side * SAMPLES,
                      self.fabric, self.look)  # fmt: skip
         own = (shot.sheet >= 0) & mine[shot.sheet.clamp(min=0)]
-        mask = F.avg_pool2d(own[:, None].float(), scene.samples)
-        mask = (self._cut(mask) >= 0.5).float()
+        mask = F.avg_pool2d(own[:, None].float(), SAMPLES)
+        mask = self._cut(mask)
+        mask = torch.cat([mask[: 2 * n] > 0.5, mask[2 * n :] > 0]).float()
         flow = self._flow(table, twin, shot, own) * mask[n : 2 * n]
         pictures = self._pictures(shot.canvas)
         garment = pictures[LAID]
         warped = F.grid_sample(garment, flow.movedim(1, -1), padding_mode="border",
                                align_corners=False)  # fmt: skip
         warped = warped * mask[n : 2 * n] + 1 - mask[n : 2 * n]
-        marks, attribute = self._landmarks(table, nodes, shot)
+        marks, attribute = self._landmarks(table, nodes, shot, mask)
         return {
             "image": pictures[OTHER], "target": pictures[WORN], "garment": garment,
             "worn_mask": mask[:n], "target_mask": mask[n : 2 * n],
@@ -394,8 +406,12 @@ class _Tile:
         look = {name: value[: 2 * n] for name, value in self.look.items()}
         people = canvas[: 2 * n, :3] + (1 - cover) * ground * thrown(
             cover, self.scale[: 2 * n], look)  # fmt: skip
-        laid = canvas[2 * n :, :3] + 1 - canvas[2 * n :, 3:]
-        out = torch.cat([people, laid]) * self.look["power"][..., None, None]
+        # A cut-out: no pixel mixes cloth and paper, as its mask does not.
+        laid, cover = canvas[2 * n :, :3], canvas[2 * n :, 3:]
+        power = self.look["power"][..., None, None]
+        laid = laid / cover.clamp(min=0.01) * power[2 * n :]
+        laid = torch.where(cover > 0, laid, 1.0)
+        out = torch.cat([people * power[: 2 * n], laid])
         return self._cut(out).clamp(0, 1).unflatten(0, (3, n))
 
     # ---- truth ----------------------------------------------------------------------
@@ -413,7 +429,7 @@ class _Tile:
         Of a pixel's samples the one nearest to its centre that shows the garment; from
         there to the centre by the map of its cell, which both pictures share.
         """
-        n, f, side = self.n, self.scene.samples, self.scene.side
+        n, f, side = self.n, SAMPLES, self.scene.side
         number = torch.full_like(shot.sheet, -1).flatten()
         number[shot.hits.at] = torch.arange(len(shot.hits.at), device=number.device)
         number = torch.where(own.flatten(), number, -1).view_as(shot.sheet)[n : 2 * n]
@@ -442,17 +458,19 @@ class _Tile:
         flow[i, :, y, x] = self._inside((place[2:] + move).T)
         return self._cut(flow)
 
-    def _landmarks(self, table: Batch, nodes: Nodes, shot: Shot
+    def _landmarks(self, table: Batch, nodes: Nodes, shot: Shot, mask: Tensor
                    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Places (3, B, 32, 2) and attributes (3, B, 32)."""
         fine, n = shot.sheet.shape[-1], self.n
         at = (nodes.sheet.flatten(), nodes.row.flatten(), nodes.column.flatten())
         maps = torch.cat([table["points"][:, :2], table["flat"]], 1)
         xy, own = lookup(maps, *at).T.view(3 * n, COUNT, 4).split(2, 2)
-        # Seen if within a sample of it its sheet shows the same place of the cloth.
+        # Seen if within a pixel of it its sheet shows the same place of the cloth, and
+        # the mask is not empty there.
         flat = torch.full((2, shot.sheet.numel()), 1e6, device=xy.device)
         flat[:, shot.hits.at] = shot.hits.read(table["flat"])
-        step = torch.arange(-1, 2, device=xy.device)
+        reach = SAMPLES
+        step = torch.arange(-reach, reach + 1, device=xy.device)
         pixel = ((xy + 1) * (fine / 2)).floor().long()
         x = (pixel[..., 0, None, None] + step).clamp(0, fine - 1)
         y = (pixel[..., 1, None, None] + step[:, None]).clamp(0, fine - 1)
@@ -460,9 +478,14 @@ class _Tile:
         around = (image * fine + y) * fine + x
         same = shot.sheet.flatten()[around] == nodes.sheet[..., None, None]
         away = flat[:, around].movedim(0, -1) - own[:, :, None, None]
-        same = same & (away.norm(dim=-1) < 2.5)
+        same = same & (away.norm(dim=-1) < 2)
         xy = self._inside(xy)
         seen = same.flatten(2).any(2) & (xy.abs() < 1).all(-1)
+        height, width = self.scene.size
+        pixel = ((xy + 1) * (xy.new_tensor([width, height]) / 2)).floor().long()
+        x, y = pixel[..., 0].clamp(0, width - 1), pixel[..., 1].clamp(0, height - 1)
+        near = F.max_pool2d(mask, 3, 1, 1).flatten(1).gather(1, y * width + x)
+        seen = seen & (near > 0)
         attribute = torch.where(seen, VISIBLE, OCCLUDED)
         attribute = torch.where(nodes.there, attribute, ABSENT)
         xy = torch.where(nodes.there[..., None], xy, 0.0)

@@ -300,7 +300,7 @@ class Tailor:
         s = self.s
         r, c = grid(room)
         neck = on_crest(flat, room, s["collar x"][:, None])[..., None]
-        deep = 0.9 + 0.25 * s["dip"][:, None, None]
+        deep = s["lining"][:, None, None]
         dip = 0.7 * torch.cos(c * (math.pi / 2))
         w = neck + dip + r * deep * torch.cos(c * 1.4)
         u = (s["collar x"][:, None, None] * c / at_station(flat, room, w)).clamp(-1, 1)

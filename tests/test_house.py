@@ -1,5 +1,6 @@
 """One way down: the library works without the course, and a wrong import is caught."""
 
+import ast
 import json
 import shutil
 import subprocess
@@ -106,3 +107,52 @@ def test_a_wrong_import_breaks_a_contract(house, file, line, contract):
     assert status != 0
     broken = [text for text in said.splitlines() if " BROKEN" in text]
     assert any(text.startswith(contract) for text in broken), said
+
+
+# --- short enough to read -------------------------------------------------------------
+
+PACKAGES = ("lmlib", "lmscenes", "lmcourse")
+LONGEST_FILE, LONGEST_FUNCTION = 600, 60
+TABLE = "a right answer beside a table of wrong ones and their hints"
+LONGER = {
+    ("lmcourse/exercises/dve_visualisation.py", "_examine_surface_errors"): TABLE,
+    ("lmcourse/exercises/lmdis_ablations.py", "_examine_movement_and_error"): TABLE,
+    ("lmcourse/exercises/lmdis_method.py", "_examine_read_back_loss"): TABLE,
+    ("lmcourse/exercises/lmdis_training.py", "_examine_exact_statistics"): TABLE,
+}
+
+
+def body_lines(function: ast.FunctionDef) -> int:
+    """Lines of a function behind its signature and its docstring."""
+    body = function.body[ast.get_docstring(function) is not None :]
+    return body[-1].end_lineno - body[0].lineno + 1 if body else 0
+
+
+def too_long(name: str, text: str) -> list[str]:
+    """What is longer than the house allows in a file."""
+    lines = len(text.splitlines())
+    found = [f"{name}: {lines} lines"] if lines > LONGEST_FILE else []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef) and (name, node.name) not in LONGER:
+            if (count := body_lines(node)) > LONGEST_FUNCTION:
+                found.append(f"{name}: {node.name} has {count} lines")
+    return found
+
+
+def test_files_and_functions_are_short_enough_to_read():
+    found, functions = [], set()
+    for path in sorted(p for name in PACKAGES for p in (ROOT / name).rglob("*.py")):
+        name, text = path.relative_to(ROOT).as_posix(), path.read_text()
+        found += too_long(name, text)
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and body_lines(node) > 60:
+                functions.add((name, node.name))
+    assert not found, "\n".join(found)
+    assert set(LONGER) == functions  # and no exception is kept longer than needed
+
+
+def test_what_is_too_long_is_found():
+    body = "\n".join(["    x = 1"] * 61)
+    assert too_long("a.py", f'def f(\n    a,\n):\n    """A."""\n{body}')
+    assert not too_long("a.py", f'def f():\n    """A.\n    """\n{body[10:]}')
+    assert too_long("a.py", "x = 1\n" * 601) and not too_long("a.py", "x = 1\n" * 600)

@@ -21,7 +21,11 @@ def _directions(spread):
 
 
 @exercise(
-    "effective_dimension", solution=effective_dimension, library=effective_dimension
+    "effective_dimension",
+    solution=effective_dimension,
+    library=effective_dimension,
+    level="medium",
+    minutes=10,
 )
 def _examine_effective_dimension(fn) -> str | None:
     g = torch.Generator().manual_seed(0)
@@ -76,7 +80,9 @@ def wild_matches(errors, valid, limit):
     return len(wild) / len(errors), (wild.sum() / errors.sum()).item()
 
 
-@exercise("wild_matches", solution=wild_matches, library=wild_matches)
+@exercise(
+    "wild_matches", solution=wild_matches, library=wild_matches, level="easy", minutes=8
+)
 def _examine_wild_matches(fn) -> str | None:
     errors = torch.tensor([[1.0, 2.0, 30.0], [4.0, 50.0, 15.0], [3.0, 10.0, 6.0]])
     valid = torch.tensor([[1, 1, 1], [1, 0, 1], [1, 1, 0]]).bool()
@@ -126,7 +132,13 @@ def _three(middle, low, high):
     return torch.stack([middle, low, high])
 
 
-@exercise("bootstrap_interval", solution=bootstrap_interval, library=bootstrap_interval)
+@exercise(
+    "bootstrap_interval",
+    solution=bootstrap_interval,
+    library=bootstrap_interval,
+    level="hard",
+    minutes=15,
+)
 def _examine_bootstrap_interval(fn) -> str | None:
     g = torch.Generator().manual_seed(0)
     number, points, draws = 30, 4, 300

@@ -33,6 +33,8 @@ def _library_one_pair_loss(source, target, where):
     "one_pair_loss",
     solution=one_pair_loss,
     library=_library_one_pair_loss,
+    level="medium",
+    minutes=10,
 )
 def _examine_one_pair_loss(fn) -> str | None:
     generator = torch.Generator().manual_seed(0)
@@ -96,7 +98,9 @@ def where_in_v(warp, cells, zoom):
     return warp.backward(frame) / zoom  # u reads v there; back to the crop's units
 
 
-@exercise("where_in_v", solution=where_in_v, library=where_in_v)
+@exercise(
+    "where_in_v", solution=where_in_v, library=where_in_v, level="hard", minutes=15
+)
 def _examine_where_in_v(fn) -> str | None:
     warp, cells, zoom = dve_warp(1, torch.Generator().manual_seed(3)), 6, 0.75
     right = where_in_v(warp, cells, zoom)
@@ -153,7 +157,13 @@ def _library_exchange_many(source, auxiliaries):
     return dve.exchange(source[None], auxiliaries[None])[0]
 
 
-@exercise("exchange_many", solution=exchange_many, library=_library_exchange_many)
+@exercise(
+    "exchange_many",
+    solution=exchange_many,
+    library=_library_exchange_many,
+    level="medium",
+    minutes=10,
+)
 def _examine_exchange_many(fn) -> str | None:
     generator = torch.Generator().manual_seed(1)
     source = torch.randn(4, 3, 5, generator=generator).requires_grad_()
@@ -220,6 +230,8 @@ def _library_matching_gradient(probability, distance):
     "matching_gradient",
     solution=matching_gradient,
     library=_library_matching_gradient,
+    level="medium",
+    minutes=10,
 )
 def _examine_matching_gradient(fn) -> str | None:
     generator = torch.Generator().manual_seed(2)

@@ -21,7 +21,13 @@ def _library_learning_rate(step, steps, lr, epochs=100, milestones=(70, 90), lat
     return lr * constant_then_decay(steps, shares)(step)
 
 
-@exercise("learning_rate", solution=learning_rate, library=_library_learning_rate)
+@exercise(
+    "learning_rate",
+    solution=learning_rate,
+    library=_library_learning_rate,
+    level="easy",
+    minutes=8,
+)
 def _examine_learning_rate(fn) -> str | None:
     # A run of 50 epochs of 10 steps; marks at 20 and 40, acting 4 epochs late.
     steps, lr, about = 500, 0.5, (50, (20, 40), 4)
@@ -81,7 +87,13 @@ def choose_auxiliaries(pairs, count, generator):
     return score.argsort(dim=1)[:, :count]
 
 
-@exercise("choose_auxiliaries", solution=choose_auxiliaries, library=choose_auxiliaries)
+@exercise(
+    "choose_auxiliaries",
+    solution=choose_auxiliaries,
+    library=choose_auxiliaries,
+    level="medium",
+    minutes=10,
+)
 def _examine_choose_auxiliaries(fn) -> str | None:
     pairs, count, draws = 6, 3, 200
 
@@ -152,7 +164,9 @@ def match_error(found, truth, visible, pixels):
     return distance[visible & inside].mean()
 
 
-@exercise("match_error", solution=match_error, library=match_error)
+@exercise(
+    "match_error", solution=match_error, library=match_error, level="medium", minutes=10
+)
 def _examine_match_error(fn) -> str | None:
     generator = torch.Generator().manual_seed(2)
     truth = 2.2 * torch.rand(7, 5, 2, generator=generator) - 1.1

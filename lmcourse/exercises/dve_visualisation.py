@@ -43,7 +43,13 @@ def _turned_like(got, right):
     return torch.where(keep.view(1, 3, 1, 1), got, turned)
 
 
-@exercise("common_colours", solution=common_colours, library=common_colours)
+@exercise(
+    "common_colours",
+    solution=common_colours,
+    library=common_colours,
+    level="hard",
+    minutes=15,
+)
 def _examine_common_colours(fn) -> str | None:
     g = torch.Generator().manual_seed(0)
     count, channels, height, width = 4, 7, 11, 13
@@ -108,7 +114,13 @@ def surface_errors(found, here, there, near):
     return error.where(judged, math.nan)
 
 
-@exercise("surface_errors", solution=surface_errors, library=surface_errors)
+@exercise(
+    "surface_errors",
+    solution=surface_errors,
+    library=surface_errors,
+    level="hard",
+    minutes=15,
+)
 def _examine_surface_errors(fn) -> str | None:
     # Places on a line of skin, on a slant. Here: one cell lies beside the skin, and one
     # point is hidden there. There: five places and two cells beside the skin.
@@ -185,7 +197,13 @@ def mutual_matches(scores):
     return best, back[best] == torch.arange(len(scores))
 
 
-@exercise("mutual_matches", solution=mutual_matches, library=mutual_matches)
+@exercise(
+    "mutual_matches",
+    solution=mutual_matches,
+    library=mutual_matches,
+    level="medium",
+    minutes=10,
+)
 def _examine_mutual_matches(fn) -> str | None:
     g = torch.Generator().manual_seed(3)
     for rows, columns in ((12, 12), (9, 14)):

@@ -16,7 +16,13 @@ def crowded_share(points, limit):
     return (gaps.amin(dim=-1) < limit).float().mean().item()
 
 
-@exercise("crowded_share", solution=crowded_share, library=crowded_share)
+@exercise(
+    "crowded_share",
+    solution=crowded_share,
+    library=crowded_share,
+    level="medium",
+    minutes=10,
+)
 def _examine_crowded_share(fn) -> str | None:
     g = torch.Generator().manual_seed(16)
     points, limit = 0.9 * torch.randn(9, 7, 2, generator=g), 0.7
@@ -86,7 +92,13 @@ def movement_and_error(points, back, inside):
     return movement.item(), error.item()
 
 
-@exercise("movement_and_error", solution=movement_and_error, library=movement_and_error)
+@exercise(
+    "movement_and_error",
+    solution=movement_and_error,
+    library=movement_and_error,
+    level="medium",
+    minutes=15,
+)
 def _examine_movement_and_error(fn) -> str | None:
     g = torch.Generator().manual_seed(6)
     points = 0.4 * torch.randn(1, 5, 2, generator=g)
@@ -163,7 +175,13 @@ def read_ablation(full, without):
     return order, clear
 
 
-@exercise("read_ablation", solution=read_ablation, library=read_ablation)
+@exercise(
+    "read_ablation",
+    solution=read_ablation,
+    library=read_ablation,
+    level="medium",
+    minutes=10,
+)
 def _examine_read_ablation(fn) -> str | None:
     full = torch.tensor([8.0, 9.0, 8.2])
     without = [

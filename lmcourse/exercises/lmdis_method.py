@@ -27,7 +27,13 @@ def _library_channel_points(scores):
     return expected_points(lmdis.normalised(maps))
 
 
-@exercise("channel_points", solution=channel_points, library=_library_channel_points)
+@exercise(
+    "channel_points",
+    solution=channel_points,
+    library=_library_channel_points,
+    level="medium",
+    minutes=10,
+)
 def _examine_channel_points(fn) -> str | None:
     generator = torch.Generator().manual_seed(0)
     scores = 2 * torch.randn(2, 4, 5, 7, generator=generator)
@@ -89,7 +95,13 @@ def _library_separation_loss(points, sigma):
     return lmdis.separation(points, EDGE.to(points), sigma)
 
 
-@exercise("separation_loss", solution=separation_loss, library=_library_separation_loss)
+@exercise(
+    "separation_loss",
+    solution=separation_loss,
+    library=_library_separation_loss,
+    level="medium",
+    minutes=10,
+)
 def _examine_separation_loss(fn) -> str | None:
     generator = torch.Generator().manual_seed(1)
     points = 0.4 * torch.randn(3, 4, 2, generator=generator)
@@ -150,7 +162,13 @@ def _library_read_back_loss(detect, canvas, warp, zoom):
     return lmdis.equivariance(detect(canvas), back, EDGE.to(canvas))
 
 
-@exercise("read_back_loss", solution=read_back_loss, library=_library_read_back_loss)
+@exercise(
+    "read_back_loss",
+    solution=read_back_loss,
+    library=_library_read_back_loss,
+    level="hard",
+    minutes=15,
+)
 def _examine_read_back_loss(fn) -> str | None:
     generator = torch.Generator().manual_seed(0)
     canvas = torch.rand(3, 1, 24, 24, generator=generator)

@@ -19,7 +19,13 @@ def staged_weight(progress, first, raised):
     return weight
 
 
-@exercise("staged_weight", solution=staged_weight, library=staged_weight)
+@exercise(
+    "staged_weight",
+    solution=staged_weight,
+    library=staged_weight,
+    level="medium",
+    minutes=10,
+)
 def _examine_staged_weight(fn) -> str | None:
     first, raised = 0.25, ((0.3, 10.0), (0.7, 4.0))
     at = [0.0, 0.1, 0.29, 0.3, 0.31, 0.5, 0.69, 0.7, 0.71, 0.9, 1.0]
@@ -92,7 +98,11 @@ def _library_exact_statistics(batches):
 
 
 @exercise(
-    "exact_statistics", solution=exact_statistics, library=_library_exact_statistics
+    "exact_statistics",
+    solution=exact_statistics,
+    library=_library_exact_statistics,
+    level="medium",
+    minutes=10,
 )
 def _examine_exact_statistics(fn) -> str | None:
     generator = torch.Generator().manual_seed(4)
@@ -187,7 +197,11 @@ def _library_fit_without_bias(x, y, ridge):
 
 
 @exercise(
-    "fit_without_bias", solution=fit_without_bias, library=_library_fit_without_bias
+    "fit_without_bias",
+    solution=fit_without_bias,
+    library=_library_fit_without_bias,
+    level="medium",
+    minutes=10,
 )
 def _examine_fit_without_bias(fn) -> str | None:
     generator = torch.Generator().manual_seed(6)

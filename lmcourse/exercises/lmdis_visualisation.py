@@ -1,17 +1,18 @@
-"""Exercises of notebook 23: points of one image with vectors of another, how well a
-decoder obeys, and images in between."""
+"""Exercises of notebook 23: another person in the same place, how well a decoder obeys,
+and images in between."""
 
 import torch
 
 from lmcourse.exercises import exercise
 from lmcourse.exercises.compare import close, first_hint
 
-# ---- points of one image, vectors of another -----------------------------------------
+# ---- another person in front of the same wall ---------------------------------------
 
 
-def swap_appearance(method, first, second):
-    points, _ = method.encode(first)
-    _, vectors = method.encode(second)
+def another_person(method, first, second):
+    points, own = method.encode(first)
+    _, others = method.encode(second)
+    vectors = torch.cat([others[:, :-1], own[:, -1:]], dim=1)  # the wall comes last
     return method.decode(points, vectors)
 
 
@@ -40,28 +41,41 @@ class _Toy:
         return self.decode(*self.encode(images))
 
 
-@exercise("swap_appearance", solution=swap_appearance, library=swap_appearance)
-def _examine_swap_appearance(fn) -> str | None:
+@exercise(
+    "another_person",
+    solution=another_person,
+    library=another_person,
+    level="easy",
+    minutes=5,
+)
+def _examine_another_person(fn) -> str | None:
     g = torch.Generator().manual_seed(1)
     first, second = torch.rand(2, 5, 3, 4, 4, generator=g)
     toy = _Toy()
     (points, own), (others, vectors) = toy.encode(first), toy.encode(second)
-    kept = torch.cat([vectors[:, :-1], own[:, -1:]], dim=1)
-    only = torch.cat([own[:, :-1], vectors[:, -1:]], dim=1)
-    right = swap_appearance(toy, first, second)
+    mixed = torch.cat([vectors[:, :-1], own[:, -1:]], dim=1)
+    wall = torch.cat([own[:, :-1], vectors[:, -1:]], dim=1)
+    from_front = torch.cat([own[:, :1], vectors[:, 1:]], dim=1)
+    right = another_person(toy, first, second)
     slips = {
-        "It is the other way round: points of the first image, vectors of the "
-        "second.": toy.decode(others, own),
+        "The wall is the second person's. The background's vector is the last of the "
+        "K + 1: that one stays the first's.": toy.decode(points, vectors),
+        "You exchange the wall and keep the person: all vectors but the last should be "
+        "the second's.": toy.decode(points, wall),
+        "You keep the first vector; the background's is the *last* of the K + "
+        "1.": toy.decode(points, from_front),
+        "The head has moved: the points are the second person's. Take the "
+        "first's.": toy.decode(others, mixed),
+        "It is the other way round: the first person, in front of the second's wall "
+        "and at the second's points.": toy.decode(others, wall),
         "This is the first image, drawn again: its own vectors are still in "
         "use.": toy.decode(points, own),
         "This is the second image, drawn again: take the points of the "
         "first.": toy.decode(others, vectors),
-        "The last vector belongs to the background, and in yours it is still that of "
-        "the first image. Swap all K + 1.": toy.decode(points, kept),
-        "You swap the background's vector only, the last one. Swap all K + "
-        "1.": toy.decode(points, only),
-        "You draw both images and mix pixels. Mix before decoding: points of one, "
-        "vectors of the other.": (toy.reconstruct(first) + toy.reconstruct(second)) / 2,
+        "You draw both images and mix pixels. Mix before decoding.": (
+            toy.reconstruct(first) + toy.reconstruct(second)
+        )
+        / 2,
         "You use the mean of both images' vectors.": toy.decode(
             points, (own + vectors) / 2
         ),
@@ -80,7 +94,9 @@ def moved_ratio(before, asked, found):
     return (missed / moved).item()
 
 
-@exercise("moved_ratio", solution=moved_ratio, library=moved_ratio)
+@exercise(
+    "moved_ratio", solution=moved_ratio, library=moved_ratio, level="medium", minutes=10
+)
 def _examine_moved_ratio(fn) -> str | None:
     g = torch.Generator().manual_seed(2)
     before = torch.rand(4, 5, 2, generator=g) - 0.5
@@ -135,7 +151,9 @@ def in_between(first, second, t_points, t_vectors):
     return points, vectors
 
 
-@exercise("in_between", solution=in_between, library=in_between)
+@exercise(
+    "in_between", solution=in_between, library=in_between, level="easy", minutes=5
+)
 def _examine_in_between(fn) -> str | None:
     g = torch.Generator().manual_seed(3)
     first, second = (

@@ -19,7 +19,13 @@ def points_in_cut(points, box, size):
     return (points + 0.5 - corner) * scale - 0.5  # pixel 0 is half a pixel from an edge
 
 
-@exercise("points_in_cut", solution=points_in_cut, library=points_in_cut)
+@exercise(
+    "points_in_cut",
+    solution=points_in_cut,
+    library=points_in_cut,
+    level="medium",
+    minutes=10,
+)
 def _examine_points_in_cut(fn) -> str | None:
     points = torch.tensor([[203.0, 101.0], [248.0, 103.0], [120.0, 290.0], [10.0, 5.0]])
     box, size = (40.0, 60.0, 240.0, 380.0), (80, 40)  # 200 x 320 becomes 40 x 80
@@ -87,7 +93,7 @@ def _box_of(points, spread=None, up=0.16, side=5.58, sides=False):
     return torch.cat([centre - half, centre + half], 1)
 
 
-@exercise("face_box", solution=face_box, library=face_boxes)
+@exercise("face_box", solution=face_box, library=face_boxes, level="medium", minutes=10)
 def _examine_face_box(fn) -> str | None:
     points = torch.tensor(
         [
@@ -144,7 +150,9 @@ def held_back(people, share, seed):
     return torch.isin(people, names[order[:count]])
 
 
-@exercise("held_back", solution=held_back, library=held_back)
+@exercise(
+    "held_back", solution=held_back, library=held_back, level="medium", minutes=10
+)
 def _examine_held_back(fn) -> str | None:
     # Twenty people with numbers that have gaps, of one to ten images, not in order.
     counts = [1 + (7 * n) % 10 for n in range(20)]

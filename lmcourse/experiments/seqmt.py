@@ -39,15 +39,9 @@ from lmcourse.experiments.seqmt_images import (
     studio,
     wild,
 )
-from lmcourse.experiments.seqmt_images import (
-    pixels_of_60 as pixels_of_60,
-)
-from lmcourse.experiments.seqmt_images import (
-    stored as stored,
-)
-from lmcourse.experiments.seqmt_images import (
-    wrist_widths as wrist_widths,
-)
+from lmcourse.experiments.seqmt_images import pixels_of_60 as pixels_of_60
+from lmcourse.experiments.seqmt_images import stored as stored
+from lmcourse.experiments.seqmt_images import wrist_widths as wrist_widths
 from lmlib.evaluation import match_landmarks
 from lmlib.methods.seqmt import LandmarkLearner, SeqMt, SeqMtConfig
 from lmlib.methods.seqmt_baselines import CommMt, HeatmapMt
@@ -483,9 +477,6 @@ HANDS_KEY = in_order(
     {"Seq-MT(L+T+C,inverse)@5": 1, "Seq-MT(L+T+C,inverse)@10": 1},
     {"Heatmap-MT(L+C,shuffled)@5": 1, "Seq-MT(L+C,shuffled)@100": 1},
 )
-# Networks to look at, in notebooks 10 and 13.
-HANDS_SHOWN = tuple(f"Seq-MT({terms},long)@5" for terms in ("L", "L+T+C"))
-HANDS_SHOWN = ("Seq-MT(L+C,long)@100", *HANDS_SHOWN)
 # Table 7; camera and emotion together are L+C.
 ONE_LABEL = tuple(f"Seq-MT(L+{name})" for name in ("identity", "emotion", "camera"))
 MORE_LABELS = tuple(
@@ -539,13 +530,10 @@ PROBLEMS = cells.by_name(
         preset="hands",
         steps=dict.fromkeys(PERCENTS, 1600),
         error=wrist_widths,
-        settings=in_order(
-            HANDS_KEY, dict.fromkeys(HANDS_SHOWN, 1), each(TABLE_1, PERCENTS[1:], 5)
-        ),
+        settings=in_order(HANDS_KEY, each(TABLE_1, PERCENTS[1:], 5)),
         labels=("label",),
         balance="label",
         others=small_others(2.0),
-        kept=HANDS_SHOWN,
     ),
     Problem(
         name="seqmt-faces",

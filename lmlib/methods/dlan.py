@@ -224,7 +224,7 @@ class Trunk(nn.Module):
 
 # --- spatial transformer (section 4.2) ------------------------------------------------
 
-Thetas = Float[Tensor, "b f 2 3"]  # f frames an image: one, or one for each landmark
+Thetas = Float[Tensor, "b _ 2 3"]  # f frames an image: one, or one for each landmark
 Points = Float[Tensor, "b j 2"]
 
 
@@ -263,14 +263,14 @@ def compose(
         return linear + shift
 
 
-def frame_corners(theta: Thetas) -> Float[Tensor, "b f 4 2"]:
+def frame_corners(theta: Float[Tensor, "b f 2 3"]) -> Float[Tensor, "b f 4 2"]:
     """Corners of the frames in the image: top left, top right, bottom right, bottom
     left of an upright one. Their area is 4 det A."""
     square = [[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]]
     return to_image(theta, theta.new_tensor(square).expand(*theta.shape[:2], 4, 2))
 
 
-def frame_area(theta: Thetas) -> Float[Tensor, "b f"]:
+def frame_area(theta: Float[Tensor, "b f 2 3"]) -> Float[Tensor, "b f"]:
     """``4 det A``: area of the frames; the whole image has 4, mirrored frames less
     than 0."""
     (a, b), (c, d) = theta[..., 0, :2].unbind(-1), theta[..., 1, :2].unbind(-1)
@@ -450,11 +450,7 @@ class Dlan(Method):
             if number and not config.shared:
                 layers = fully_connected(config, self.trunk.channels)
             self.looks.append(Look(config, layers, row))
-        start = self.looks if config.trunk == "lite0" else self
-        for layer in start.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear):
-                nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
+        start_weights(self)
         for name, values in (("mean", MEAN), ("deviation", DEVIATION)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), False)
 
@@ -517,8 +513,12 @@ class Dlan(Method):
             found = to_image(each, relative[:, :, None]).squeeze(2)
             found = found if c.relative else relative
             steps.append(Step(each, patches, relative, found, move))
-            theta = theta if move is None else compose(theta, move)
+            theta = theta if move is None else self.advance(theta, move)
         return steps
+
+    def advance(self, theta: Thetas, move: Thetas) -> Thetas:
+        """Frames of the next step, eq. 5."""
+        return compose(theta, move)
 
     def landmarks(self, images: Float[Tensor, "b 3 y x"]) -> Points:
         """Of the last step, in [-1, 1]; also for slots that a garment does not have."""
@@ -537,14 +537,18 @@ class Dlan(Method):
         if errors[:-1] and self.weight("earlier"):
             terms["earlier"] = torch.stack(errors[:-1]).sum()
         if len(steps) > 2 and self.scale_acts and self.weight("scale"):
-            inside = there & (truth.abs() <= 1).all(-1)
-            if "code" in batch:  # a file's place of what is cut off is a guess
-                inside &= batch["code"] < CUT_OFF
-            hull, factor = hull_area(truth, inside), self.config.scale
+            hull, factor = self.hulls(batch), self.config.scale
             frames = self.scaled_frames(steps)
             each = [scale_loss(theta, hull, factor, there) for theta in frames]
             terms["scale"] = torch.stack(each).sum()
         return self.weighted(terms)
+
+    def hulls(self, batch: Batch) -> Float[Tensor, " b"]:
+        """C of eq. 8: of the landmarks inside the image; NaN for fewer than three."""
+        inside = (batch["landmarks"].abs() <= 1).all(-1)  # NaN is not
+        if "code" in batch:  # a file's place of what is cut off is a guess
+            inside = inside & (batch["code"] < CUT_OFF)
+        return hull_area(batch["landmarks"], inside)
 
     def scaled_frames(self, steps: list[Step]) -> list[Thetas]:
         """What eq. 8 acts on, ``config.scale_on``; never the global frame.
@@ -554,9 +558,18 @@ class Dlan(Method):
         * ``local``: the frames of every step from the second on, through all moves.
         """
         if self.config.scale_on == "last":
-            return [compose(steps[-2].theta.detach(), steps[-2].move)]
+            return [self.advance(steps[-2].theta.detach(), steps[-2].move)]
         first = 2 if self.config.scale_on == "local" else len(steps) - 1
         return [step.theta for step in steps[first:]]
+
+
+def start_weights(method: Method) -> None:
+    """He's initial weights for layers with ReLU; a pretrained trunk keeps its own."""
+    ready = {*method.trunk.modules()} if method.config.trunk == "lite0" else set()
+    for layer in method.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear) and layer not in ready:
+            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
 
 
 def trunk(config: DlanConfig) -> nn.Module:

@@ -32,8 +32,6 @@ The paper leaves open or prints otherwise, and we chose:
 """
 
 import math
-from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -42,11 +40,14 @@ from jaxtyping import Float, Int
 from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor, nn
 
+from lmlib.colours import colour_jitter
 from lmlib.geometry import pixel_grid, to_pixels
 from lmlib.heatmaps import hard_argmax, soft_argmax
 from lmlib.layers import Hourglass, check_images
 from lmlib.methods import dve_fast
-from lmlib.methods.base import Config, FitOptions, Method
+from lmlib.methods.base import FitOptions, Method
+from lmlib.methods.dve_config import CLUSTERS, DveConfig
+from lmlib.processes import drawn, gathered, own, portion, whole
 from lmlib.samples import Batch
 from lmlib.schedules import constant_then_decay
 from lmlib.warps import dve_warp_pair
@@ -55,119 +56,7 @@ from lmlib.warps import dve_warp_pair
 MEAN = (0.5084, 0.4224, 0.3769)
 DEVIATION = (0.2599, 0.2371, 0.2323)
 
-
-CLUSTERED = 10_000  # descriptors they are found from
-CLUSTERS = 50  # kinds of descriptors whose places serve as landmarks
-
-
-@dataclass(frozen=True, kw_only=True)
-class DveConfig(Config):
-    """Sizes and settings of one network; presets carry the released code's values."""
-
-    landmarks: int = CLUSTERS
-    image_channels: Literal[3] = 3
-    channels: int = 64  # C, length of a descriptor
-    network: Literal["smallnet", "hourglass"] = "smallnet"
-    widths: tuple[int, ...] = (20, 48, 64, 80, 256)  # of SmallNet's hidden layers
-    planes: int = 128  # of the hourglass's residuals
-    depth: int = 4  # poolings of the hourglass
-    frame: int = 100  # side of the image before the crop
-    size: int = 70  # side of the crop the network sees
-    auxiliaries: int = 1  # |A|, section 3.4; 0: no exchange (Thewlis et al. 2017)
-    pool: int = 0  # images of a batch kept aside to serve as auxiliaries only
-    pairs: Literal["warps", "flow", "identity"] = "warps"  # what g is
-    bend: float = 1.0  # strength of the warps' thin-plate splines
-    power: float = 0.5  # of the distance in eq. 3
-    unit: float = 0.0  # length to which vectors are normalised; 0: as they come
-    jitter: float = 0.4  # range of brightness, contrast and saturation
-    warm_up: float = 0.0  # share of the steps before the exchange begins
-    lr: float = 1e-3  # Adam with amsgrad
-    batch_size: int = 32
-    epochs: int = 100
-    steps: int = 0  # in place of epochs, where it is not 0
-    decay: tuple[float, ...] = (0.72, 0.92)  # of all steps; then the rate is a tenth
-
-    stride = 2  # pixels a side of a cell, of both networks
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not 1 <= self.depth <= 8:
-            raise ValueError(f"depth must be 1 to 8, got {self.depth}")
-        if self.size > self.frame:
-            raise ValueError(
-                f"size must be at most frame, got {self.size} and {self.frame}"
-            )
-
-    def steps_for(self, images: int) -> int:
-        """``steps``, or as many as ``epochs`` take."""
-        return self.steps or max(1, self.epochs * images // self.batch_size)
-
-    @classmethod
-    def smallnet64(cls) -> "DveConfig":
-        """SmallNet on CelebA: 100 px, centre 70; 32 pairs; raw dot products."""
-        return cls()
-
-    @classmethod
-    def hourglass64(cls) -> "DveConfig":
-        """A single hourglass: 136 px, centre 96; 16 pairs; vectors of length 20."""
-        return cls(
-            network="hourglass",
-            frame=136,
-            size=96,
-            unit=20.0,
-            batch_size=16,
-            decay=(0.5,),
-        )
-
-    @classmethod
-    def smallnet_class(cls) -> "DveConfig":
-        """Ours, for two cores: SmallNet of half the width at 48 px.
-
-        The exchange begins after a third of the steps. Random vectors find nothing in
-        another image, so from the start it takes several times as long to learn.
-        """
-        return cls(
-            channels=32,
-            widths=(10, 24, 32, 40, 128),
-            frame=64,
-            size=48,
-            batch_size=16,
-            warm_up=1 / 3,
-            decay=(0.75,),
-            steps=2000,
-        )
-
-    @classmethod
-    def smallnet64_long(cls) -> "DveConfig":
-        """Ours, for an hour of one core: the paper's crop and SmallNet, 16 pairs."""
-        changes = {"batch_size": 16, "warm_up": 1 / 4, "decay": (0.75, 0.92)}
-        return replace(cls.smallnet64(), **changes)
-
-    @classmethod
-    def hourglass_class(cls) -> "DveConfig":
-        """Ours, for two cores: an hourglass of an eighth of the width at 48 px.
-
-        Raw dot products, as SmallNet's: vectors of a fixed length learn slower.
-        """
-        return replace(cls.smallnet_class(), network="hourglass", planes=16, depth=3)
-
-    @classmethod
-    def roboarm(cls) -> "DveConfig":
-        """Section 4.4: the arm at 90 px, given flow; 20-D."""
-        return cls(channels=20, frame=90, size=90, pairs="flow", jitter=0.0)
-
-    @classmethod
-    def roboarm_class(cls) -> "DveConfig":
-        """Ours, for two cores: the arm at 48 px, SmallNet of half the width."""
-        return replace(
-            cls.smallnet_class(),
-            channels=20,
-            frame=48,
-            pairs="flow",
-            jitter=0.0,
-            lr=2e-3,
-        )
-
+CLUSTERED = 10_000  # descriptors their kinds are found from
 
 # --- equations 2, 3 and 5 -------------------------------------------------------------
 
@@ -431,7 +320,7 @@ class Dve(Method):
         follow (of the last pair: the first).
         """
         auxiliaries = self.auxiliaries if self.exchanging else 0
-        pool = self.config.pool if auxiliaries else 0
+        pool = self._own_pool() if auxiliaries else 0
         if pool:
             aside = {name: value[-pool:] for name, value in batch.items()}
             batch = {name: value[:-pool] for name, value in batch.items()}
@@ -445,8 +334,9 @@ class Dve(Method):
         source, target, *rest = self.descriptors(torch.cat(images)).split(count)
         if auxiliaries:
             bank = rest[0] if rest else source
-            chosen = bank if given else bank[self._choose(len(source), pool)]
-            source = exchange(source, chosen)
+            if not given:
+                bank = gathered(bank)[self._choose(len(source), pool)]
+            source = exchange(source, bank)
         loss = matching_loss(
             source,
             target,
@@ -455,16 +345,25 @@ class Dve(Method):
             stride=self.config.stride,
             power=self.config.power,
         )
-        return {"matching": loss}
+        return {"matching": loss if weight is None else loss * portion(weight.sum())}
+
+    def _own_pool(self) -> int:
+        """Images of the pool that are in this process's share of a batch."""
+        pool, processes = self.config.pool, whole(1)
+        if pool % processes:
+            raise ValueError(
+                f"a pool of {pool} cannot be shared by {processes} processes"
+            )
+        return pool // processes
 
     def _choose(self, pairs: int, pool: int) -> Int[Tensor, "{pairs} a"]:
-        """Which auxiliary images each pair uses."""
-        count = min(self.auxiliaries, pool or max(pairs - 1, 1))
+        """Which auxiliary images of the whole batch each pair uses."""
         if pool:
-            order = torch.rand(pairs, pool, generator=self.generator)
-            return order.argsort(dim=1)[:, :count]
-        follow = torch.arange(1, count + 1)
-        return (torch.arange(pairs).unsqueeze(1) + follow) % pairs
+            order = drawn(torch.rand, (pairs, whole(pool)), self.generator)
+            return order.argsort(dim=1)[:, : self.auxiliaries]
+        every = whole(pairs)
+        follow = torch.arange(1, min(self.auxiliaries, max(every - 1, 1)) + 1)
+        return own((torch.arange(every).unsqueeze(1) + follow) % every)
 
     def pair(
         self, batch: Batch
@@ -536,37 +435,6 @@ def crop(
     top, left = ((length - side) // 2 for length in images.shape[-2:])
     images = images[..., top : top + side, left : left + side]
     return images if points is None else (images, points * (config.frame / config.size))
-
-
-def colour_jitter(
-    images: Float[Tensor, "b 3 h w"], amount: float, generator=None
-) -> Float[Tensor, "b 3 h w"]:
-    """Random brightness, contrast, saturation (factors 1 +- amount) and colour noise.
-
-    Images in [0, 1]. The noise is AlexNet's: along the principal
-    components of natural colours, deviation .1.
-    """
-    count = len(images)
-    factor = 1 + amount * (2 * torch.rand(3, count, 1, 1, 1, generator=generator) - 1)
-    brightness, contrast, saturation = factor.to(images)
-    noise = (
-        torch.randn(count, 3, generator=generator) * 0.1 * torch.tensor(COLOUR_SPREAD)
-    )
-    noise = (noise @ torch.tensor(COLOUR_AXES).T).to(images).view(-1, 3, 1, 1)
-    gray = images.mean(dim=1, keepdim=True)
-    images = gray + (images - gray) * saturation
-    mean = images.mean(dim=(1, 2, 3), keepdim=True)
-    images = mean + (images - mean) * contrast
-    return (images * brightness + noise).clamp(0, 1)
-
-
-# Principal components of ImageNet's colours (Krizhevsky et al. 2012), in columns.
-COLOUR_AXES = (
-    (-0.5675, 0.7192, 0.4009),
-    (-0.5808, -0.0045, -0.8140),
-    (-0.5836, -0.6948, 0.4203),
-)
-COLOUR_SPREAD = (0.2175, 0.0188, 0.0045)
 
 
 # --- from descriptors to landmarks ----------------------------------------------------

@@ -23,6 +23,7 @@ from torch.func import functional_call
 from lmlib.layers import Ladder, Rungs, normed_convs
 from lmlib.methods.base import FitOptions, Method
 from lmlib.methods.lmdis import Lmdis
+from lmlib.processes import drawn
 from lmlib.samples import Batch
 from lmlib.schedules import constant_then_decay
 
@@ -84,7 +85,7 @@ class Generation(Method):
 
     def noise(self, count: int) -> Float[Tensor, "{count} noise"]:
         """Normal numbers, drawn on the CPU."""
-        z = torch.randn(count, self.config.noise, generator=self.generator)
+        z = drawn(torch.randn, (count, self.config.noise), self.generator)
         return z.to(self.k.device)
 
     def draw(

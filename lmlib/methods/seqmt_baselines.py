@@ -31,6 +31,7 @@ from lmlib.methods.seqmt import (
     start_weights,
     with_class_term,
 )
+from lmlib.processes import Dropout
 from lmlib.samples import Batch
 
 
@@ -56,7 +57,7 @@ class CommMt(LandmarkLearner):
         self.shared = nn.Sequential(
             mlp((c * side * side, *config.hidden), config.dropout),
             nn.ReLU(inplace=True),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
         )
         self.points = nn.Linear(config.hidden[-1], 2 * config.landmarks)
         self.heads = nn.ModuleDict(

@@ -6,65 +6,79 @@ from exercise_answers import (  # noqa: F401
     test_wrong_answers_get_their_own_hint,
 )
 
-# ---- swap_appearance -----------------------------------------------------------------
+# ---- another_person ------------------------------------------------------------------
 
 
-def swap_by_index(method, first, second):
+def person_by_slices(method, first, second):
+    points, vectors = method.encode(first)
+    vectors = vectors.clone()
+    vectors[:, :-1] = method.encode(second)[1][:, :-1]
+    return method.decode(points, vectors)
+
+
+def person_in_one_batch(method, first, second):
+    points, vectors = method.encode(torch.cat([first, second]))
+    own, others = vectors.split(len(first))
+    keep = torch.arange(own.shape[1]) < own.shape[1] - 1
+    mixed = torch.where(keep[:, None], others, own)
+    return method.decode(points[: len(first)], mixed)
+
+
+def person_with_wall(method, first, second):
     return method.decode(method.encode(first)[0], method.encode(second)[1])
 
 
-def swap_in_one_batch(method, first, second):
-    points, vectors = method.encode(torch.cat([first, second]))
-    return method.decode(points[: len(first)], vectors[len(first) :])
-
-
-def swap_by_landmarks(method, first, second):
-    return method.decode(method.landmarks(first), method.encode(second)[1])
-
-
-def swap_reversed(method, first, second):
-    return swap_by_index(method, second, first)
-
-
-def swap_nothing(method, first, second):
-    return method.reconstruct(first)
-
-
-def swap_everything(method, first, second):
-    return method.decode(*method.encode(second))
-
-
-def swap_without_background(method, first, second):
-    (points, own), (_, vectors) = method.encode(first), method.encode(second)
-    return method.decode(points, torch.cat([vectors[:, :3], own[:, 3:]], dim=1))
-
-
-def swap_background(method, first, second):
-    (points, own), (_, vectors) = method.encode(first), method.encode(second)
+def person_wall_only(method, first, second):
+    points, own = method.encode(first)
     own = own.clone()
-    own[:, -1] = vectors[:, -1]
+    own[:, -1] = method.encode(second)[1][:, -1]
     return method.decode(points, own)
 
 
-def swap_pixels(method, first, second):
+def person_first_vector(method, first, second):
+    points, own = method.encode(first)
+    vectors = method.encode(second)[1].clone()
+    vectors[:, 0] = own[:, 0]
+    return method.decode(points, vectors)
+
+
+def person_moved(method, first, second):
+    others, vectors = method.encode(second)
+    own = method.encode(first)[1]
+    return method.decode(others, torch.cat([vectors[:, :-1], own[:, -1:]], dim=1))
+
+
+def person_reversed(method, first, second):
+    return person_by_slices(method, second, first)
+
+
+def person_nothing(method, first, second):
+    return method.reconstruct(first)
+
+
+def person_everything(method, first, second):
+    return method.decode(*method.encode(second))
+
+
+def person_pixels(method, first, second):
     return 0.5 * (method.reconstruct(first) + method.reconstruct(second))
 
 
-def swap_mean_vectors(method, first, second):
+def person_mean_vectors(method, first, second):
     (points, own), (_, vectors) = method.encode(first), method.encode(second)
     return method.decode(points, (own + vectors) / 2)
 
 
-def swap_second_image(method, first, second):
+def person_second_image(method, first, second):
     return second.clone()
 
 
-def swap_first_image(method, first, second):
+def person_first_image(method, first, second):
     return first.clone()
 
 
-def swap_negative(method, first, second):
-    return 1 - swap_by_index(method, first, second)
+def person_negative(method, first, second):
+    return 1 - person_by_slices(method, first, second)
 
 
 # ---- moved_ratio ---------------------------------------------------------------------
@@ -199,16 +213,18 @@ def between_squared_points(first, second, t_points, t_vectors):
 
 
 WRONG = [
-    ("swap_appearance", swap_reversed, "the other way round"),
-    ("swap_appearance", swap_nothing, "its own vectors are still in use"),
-    ("swap_appearance", swap_everything, "take the points of the first"),
-    ("swap_appearance", swap_without_background, "belongs to the background"),
-    ("swap_appearance", swap_background, "the background's vector only"),
-    ("swap_appearance", swap_pixels, "Mix before decoding"),
-    ("swap_appearance", swap_mean_vectors, "the mean of both images' vectors"),
-    ("swap_appearance", swap_second_image, "the second image itself"),
-    ("swap_appearance", swap_first_image, "the first image itself"),
-    ("swap_appearance", swap_negative, "A pixel differs"),
+    ("another_person", person_with_wall, "The wall is the second person's"),
+    ("another_person", person_wall_only, "keep the person"),
+    ("another_person", person_first_vector, "You keep the first vector"),
+    ("another_person", person_moved, "The head has moved"),
+    ("another_person", person_reversed, "the other way round"),
+    ("another_person", person_nothing, "its own vectors are still in use"),
+    ("another_person", person_everything, "take the points of the first"),
+    ("another_person", person_pixels, "Mix before decoding"),
+    ("another_person", person_mean_vectors, "the mean of both images' vectors"),
+    ("another_person", person_second_image, "the second image itself"),
+    ("another_person", person_first_image, "the first image itself"),
+    ("another_person", person_negative, "A pixel differs"),
     ("moved_ratio", ratio_inverse, "upside down"),
     ("moved_ratio", ratio_of_travel, "in the wrong direction"),
     ("moved_ratio", ratio_obeyed, "1 minus the ratio"),
@@ -235,9 +251,8 @@ WRONG = [
     ("in_between", between_squared_points, "the points are not right yet"),
 ]
 RIGHT = [
-    ("swap_appearance", swap_by_index),
-    ("swap_appearance", swap_in_one_batch),
-    ("swap_appearance", swap_by_landmarks),
+    ("another_person", person_by_slices),
+    ("another_person", person_in_one_batch),
     ("moved_ratio", ratio_by_sums),
     ("moved_ratio", ratio_by_loop),
     ("in_between", between_by_weights),

@@ -423,6 +423,23 @@ def test_which_auxiliaries_are_chosen():
     assert set(chosen.flatten().tolist()) == set(range(16))
 
 
+@pytest.mark.parametrize("unit", [20.0, 3.0, 0.0])
+def test_vectors_have_the_length_they_are_given(unit):
+    method = small(unit=unit).eval()
+    image = torch.rand(2, 3, 48, 48, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        vectors = method.descriptors(image)
+        raw = method.network((image - method.mean) / method.deviation)
+    lengths = np.linalg.norm(vectors.numpy(), axis=1)
+    if unit:
+        assert lengths == pytest.approx(unit, rel=1e-5)
+        angles = (vectors * raw).sum(1) / vectors.norm(dim=1) / raw.norm(dim=1)
+        assert angles.numpy() == pytest.approx(1, abs=1e-5)  # only the length changes
+    else:
+        assert torch.equal(vectors, raw)
+    assert DveConfig.hourglass64().unit == 20
+
+
 def test_given_flow_and_no_flow():
     image = torch.rand(2, 3, 48, 48)
     flow = pixel_grid(48, 48).expand(2, -1, -1, -1).clone()

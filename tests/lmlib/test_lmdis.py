@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from lmlib.geometry import Affine, Flow, pixel_grid
 from lmlib.layers import Ladder, Rungs, parameter_count
 from lmlib.methods import lmdis
 from lmlib.methods.lmdis import Lmdis, LmdisConfig
+from lmlib.methods.lmdis_config import DETECTOR
 from lmlib.samples import Stored
 from lmlib.training import fit, recompute_statistics
 from lmscenes import Faces
@@ -59,18 +61,18 @@ def test_networks_are_as_large_as_the_released_ones():
 
 
 def test_a_ladder_has_the_convolutions_of_figure_40():
-    ladder = Ladder(3, lmdis.DETECTOR, 11)
+    ladder = Ladder(3, DETECTOR, 11)
     convs = [m for m in ladder.modules() if isinstance(m, torch.nn.Conv2d)]
     assert len(convs) == 6 + 4 + 6 + 3 * 3  # down, bottom, up, three skips of three
     assert isinstance(ladder.up[-1][-1], torch.nn.BatchNorm2d)  # no LeakyReLU behind
     assert isinstance(
-        Ladder(3, lmdis.DETECTOR, 11, plain_end=False).up[-1][-1], torch.nn.LeakyReLU
+        Ladder(3, DETECTOR, 11, plain_end=False).up[-1][-1], torch.nn.LeakyReLU
     )
 
 
 def test_sides_that_cannot_be_halved_are_named():
     with pytest.raises(ValueError, match="divisible by 8, got"):
-        Ladder(3, lmdis.DETECTOR, 2)(torch.rand(1, 3, 20, 16))
+        Ladder(3, DETECTOR, 2)(torch.rand(1, 3, 20, 16))
 
 
 @pytest.mark.parametrize("name", LmdisConfig.presets())
@@ -239,6 +241,35 @@ def test_flow_is_followed_and_motion_preferred():
     torch.testing.assert_close(ahead, wanted, rtol=0, atol=1e-6)
     where = [lmdis.motion(points[:, i : i + 1], flow, EDGE, 1 / 16) for i in (0, 1)]
     assert where[1] < where[0] <= 0  # lower where it moves
+
+
+def test_motion_is_the_share_of_energy_under_the_gaussians():
+    """Equation 16 by loops over pixels, on an image squashed to a square."""
+    generator = torch.Generator().manual_seed(0)
+    speed = 0.3 * torch.randn(2, 6, 8, 2, generator=generator)
+    points = torch.rand(2, 3, 2, generator=generator) * 1.6 - 0.8
+    edge, width = torch.tensor([0.7, 0.36]), 0.2
+    total = 0.0
+    for b in range(2):
+        energy = np.zeros((6, 8))
+        for y in range(6):
+            for x in range(8):
+                energy[y, x] = sum(
+                    (speed[b, y, x, axis].item() * edge[axis].item()) ** 2
+                    for axis in (0, 1)
+                )
+        for k in range(3):
+            for y in range(6):
+                for x in range(8):
+                    dx = ((2 * x + 1) / 8 - 1 - points[b, k, 0].item()) * edge[0].item()
+                    dy = ((2 * y + 1) / 6 - 1 - points[b, k, 1].item()) * edge[1].item()
+                    near = math.exp(-(dx**2 + dy**2) / (2 * width**2))
+                    total -= energy[y, x] / energy.sum() * near
+    found = lmdis.motion(points, pixel_grid(6, 8) + speed, edge, width)
+    assert found.item() == pytest.approx(total / 2, rel=1e-5)
+    # Twice the speed is no more motion: what counts is where it is.
+    faster = lmdis.motion(points, pixel_grid(6, 8) + 2 * speed, edge, width)
+    assert faster.item() == pytest.approx(found.item(), rel=1e-5)
 
 
 def test_video_adds_its_terms():

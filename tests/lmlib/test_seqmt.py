@@ -9,7 +9,9 @@ import torch.nn.functional as F
 
 from lmlib.fftconv import LargeKernelConv2d
 from lmlib.layers import mlp, parameter_count, receptive_field
+from lmlib.methods import seqmt
 from lmlib.methods.seqmt import SeqMt, SeqMtConfig
+from lmlib.warps import seqmt_affine
 from lmscenes import Blocks, Shapes
 
 SMALL = SeqMtConfig(
@@ -126,6 +128,56 @@ def test_equivariance_loss_is_small_only_for_an_equivariant_detector(preset):
         method.weights = {"class": 0.0, "landmark": 0.0, "equivariance": 1.0}
         errors.append(method.losses(dots)["equivariance"].item())
     assert errors[0] < 0.02 * errors[1]
+
+
+def test_equivariance_is_the_mean_square_of_equation_4_over_all_images():
+    """By loops, with an affine map of two images written out."""
+    moved = torch.tensor([[[0.5, -0.25], [0.0, 1.0]], [[-0.5, 0.5], [0.25, 0.0]]])
+    again = torch.tensor([[[0.25, 0.25], [0.5, 1.0]], [[-0.5, 0.0], [1.0, 0.75]]])
+    total = 0.0
+    for i in range(2):
+        for k in range(2):
+            for axis in range(2):  # 12 pixels are a unit in an image of 24
+                total += (12 * (moved[i, k, axis] - again[i, k, axis]).item()) ** 2
+    value = seqmt.equivariance_loss(moved, again, 24).item()
+    assert value == pytest.approx(total / (2 * 2))
+
+    class Fixed(SeqMt):  # always the same answers, so that the loss can be written out
+        def landmarks(self, images):
+            return torch.tensor([[[0.5, 0.0], [-0.25, 0.5]]]).repeat(len(images), 1, 1)
+
+    method = Fixed(SMALL)
+    method.weights = {"class": 0.0, "landmark": 0.0, "equivariance": 1.0}
+    batch = Shapes(24).batch(range(4))
+    batch["labelled"] = torch.tensor([True, False, True, False])
+    method.generator.manual_seed(5)
+    loss = method.losses(batch)["equivariance"].item()
+    warp = seqmt_affine(4, "blocks", torch.Generator().manual_seed(5))
+    points, total = method.landmarks(batch["image"]), 0.0
+    for i in (1, 3):  # those without landmarks; the others count in N alone
+        a, b = warp.matrix[i].numpy(), points[i].numpy()
+        for k in range(2):
+            there = a[:, :2] @ b[k] + a[:, 2]
+            total += ((12 * (there - b[k])) ** 2).sum()
+    assert loss == pytest.approx(total / (4 * 2), rel=1e-4)
+
+
+def test_the_warp_of_an_image_does_not_depend_on_who_has_labels():
+    seen = []
+
+    class Watching(SeqMt):
+        def move(self, points, warp):
+            seen.append(warp.matrix)
+            return super().move(points, warp)
+
+    torch.manual_seed(0)
+    method, batch = Watching(SMALL), Shapes(24).batch(range(4))
+    method.weights = {"class": 0.0, "landmark": 0.0, "equivariance": 1.0}
+    for labelled in ([False] * 4, [True, False, True, False]):
+        batch["labelled"] = torch.tensor(labelled)
+        method.generator.manual_seed(1)
+        method.losses(batch)
+    assert torch.equal(seen[0][[1, 3]], seen[1])
 
 
 def test_equivariance_uses_unlabelled_images_or_all():

@@ -230,6 +230,81 @@ def test_a_killed_run_leaves_no_half_written_file(tmp_path):
     assert json.dumps(metadata["history"])
 
 
+def draws(seed, steps=4, path=None, stop=None):
+    """What torch and the method's own generator draw in each step."""
+    seen = {}
+
+    class Drawing(SeqMt):
+        def augment(self, batch):
+            seen[drawn] = (torch.rand(3), torch.rand(3, generator=self.generator))
+            return batch
+
+        def at(self, progress):
+            nonlocal drawn
+            drawn = round(progress * steps)
+
+    drawn = 0
+    torch.manual_seed(0)
+    options = {"checkpoint": path, "save_every": 1}
+    train(Drawing(CONFIG), steps, seed=seed, callback=lambda n, _: n == stop, **options)
+    return seen
+
+
+def test_every_step_of_every_seed_draws_its_own_numbers(tmp_path):
+    every = {seed: draws(seed) for seed in (0, 1, 2)}
+    flat = [
+        tuple(numbers.tolist())
+        for seen in every.values()
+        for pair in seen.values()
+        for numbers in pair
+    ]
+    # In a step torch's numbers and the method's are the same; nothing else is.
+    assert len(set(flat)) == len(flat) // 2 == 12
+    path = tmp_path / "run.safetensors"
+    begun, rest = draws(2, path=path, stop=2), draws(2, path=path)
+    assert [*begun, *rest] == [0, 1, 2, 3]
+    for step, numbers in (begun | rest).items():
+        assert all(map(torch.equal, numbers, every[2][step]))
+    # Rows of results are of these numbers: another seeding would be other runs.
+    assert every[2][3][0].tolist() == pytest.approx([0.6095724, 0.3002981, 0.1007309])
+
+
+class Ahead:
+    """Shapes, and a record of what is asked for and what is announced."""
+
+    def __init__(self):
+        self.scene, self.asked, self.announced = Shapes(24), [], []
+
+    def batch(self, indices, device=None):
+        self.asked.append(indices.tolist())
+        return self.scene.batch(indices, device)
+
+    def prefetch(self, indices):
+        self.announced.append((len(self.asked), indices.tolist()))
+
+
+def test_the_images_of_the_next_step_are_announced_while_this_one_runs():
+    data = Ahead()
+    fit(new_method(), data, range(100), 4, batch_size=16, progress=False, device="cpu")
+    assert len(data.asked) == 4
+    # After the images of a step were taken, those of the next, and after the last none.
+    assert data.announced == [(n, data.asked[n]) for n in (1, 2, 3)]
+    assert len({*data.asked[0], *data.asked[1]}) == 32
+
+
+def test_the_rate_of_a_step_is_the_schedules(monkeypatch):
+    rates = []
+    step = torch.optim.Adam.step
+
+    def stepped(self, *arguments, **options):
+        rates.append([group["lr"] for group in self.param_groups])
+        return step(self, *arguments, **options)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", stepped)
+    train(new_method(), 4, schedule=lambda step: (1.0, 0.5, 0.25, 2.0)[step])
+    assert rates == [[1e-2], [5e-3], [2.5e-3], [2e-2]]
+
+
 def test_the_method_is_told_how_far_the_training_is(tmp_path, monkeypatch):
     seen, path = [], tmp_path / "run.safetensors"
     monkeypatch.setattr(SeqMt, "at", lambda self, progress: seen.append(progress))

@@ -1,0 +1,168 @@
+"""Boards: large pictures in rows and columns, with landmarks on them.
+
+All pictures of a board are one matplotlib axes, so that a widget redraws quickly. Cells
+are one unit wide and high, the first one from (0, 0) to (1, 1)::
+
+    board = Board(columns=3, heads=("image", "drawn again", "edited"))
+    board.put([image, drawn, edited])
+    board.mark(points, column=2)
+    board.show("A face, drawn again, and with its mouth moved")
+"""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+import torch.nn.functional as F
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from lmcourse.plots import (
+    as_array,
+    check_alt,
+    colour,
+    draw_points,
+    figure,
+    marker,
+    show,
+)
+from lmlib.palette import COLOURS
+
+RIM = 3  # pixels of white on each side of a picture
+HEAD, SIDE = 24, 24  # pixels of a line of words above, and of one beside
+WIDEST = 900  # pixels of a page
+RED = COLOURS[3]
+
+
+class Board:
+    """``columns`` by ``rows`` cells; words above (``heads``), beside (``sides``).
+
+    ``side`` is the width of a cell in pixels; by default as large as the page allows,
+    and at most 208. A widget hands over its ``fig``, whose size is its own.
+    """
+
+    def __init__(
+        self,
+        columns: int,
+        rows: int = 1,
+        heads: Sequence[str] = (),
+        sides: Sequence[str] = (),
+        *,
+        side: int | None = None,
+        fig: Figure | None = None,
+    ):
+        left, top = SIDE * bool(sides), HEAD * bool(heads)
+        if fig is not None:
+            width, height = fig.get_size_inches() * 100
+            side = int(min((width - left) / columns, (height - top) / rows))
+        self.side = side or min(208, (WIDEST - left) // columns)
+        if fig is None:
+            width, height = left + columns * self.side, top + rows * self.side
+            fig = figure(width / 100, height / 100)[0]
+            fig.clear()
+        fig.set_layout_engine("none")
+        across, down = columns * self.side / width, rows * self.side / height
+        place = (left / width, 1 - top / height - down, across, down)
+        self.fig, self.ax = fig, fig.add_axes(place)
+        self.ax.set(xlim=(0, columns), ylim=(rows, 0))
+        self.ax.set_axis_off()
+        gap = 5 / self.side
+        for column, text in enumerate(heads):
+            look = {"ha": "center", "va": "bottom", "fontsize": 10}
+            self.ax.text(column + 0.5, -gap, text, **look)
+        for row, text in enumerate(sides):
+            look = {"ha": "right", "va": "center", "rotation": 90, "fontsize": 10}
+            self.ax.text(-gap, row + 0.5, text, **look)
+
+    def put(
+        self, pictures: Tensor | Iterable[Tensor], column: int = 0, row: int = 0
+    ) -> None:
+        """One picture ``(C, H, W)`` in [0, 1], or several side by side.
+
+        They are enlarged smoothly; maps of cells (``(1|3, h, w)`` below 32) as squares.
+        """
+        one = torch.is_tensor(pictures) and pictures.ndim == 3
+        pictures = [pictures] if one else list(pictures)
+        inside = self.side - 2 * RIM
+        rimmed = [F.pad(enlarged(x, inside), [RIM] * 4, value=1.0) for x in pictures]
+        values = (255 * as_array(torch.cat(rimmed, dim=-1))).round().astype("uint8")
+        box = (column, column + len(pictures), row + 1, row)
+        limits = self.ax.get_xlim(), self.ax.get_ylim()
+        self.ax.imshow(values, extent=box, interpolation="nearest", aspect="auto")
+        self.ax.set(xlim=limits[0], ylim=limits[1])
+
+    def on(self, points: Tensor, column: int = 0, row: int = 0) -> Tensor:
+        """Points of a picture in [-1, 1], ``(..., 2)``, in units of the board."""
+        half = 0.5 - RIM / self.side
+        return torch.tensor([column, row]) + 0.5 + half * points
+
+    def mark(
+        self, points: Tensor, column: int = 0, row: int = 0, size: float = 40, **look
+    ) -> None:
+        """Landmarks ``(K, 2)``, each in its colour and shape."""
+        look = {"linewidths": 0.8} | look
+        draw_points(self.ax, self.on(points, column, row), size=size, **look)
+
+    def name(self, points: Tensor, column: int = 0, row: int = 0, which=None) -> None:
+        """Numbers beside landmarks ``(K, 2)``, of all or of those in ``which``."""
+        for k in range(len(points)) if which is None else which:
+            x, y = self.on(points[k], column, row).tolist()
+            look = {"fontsize": 9, "color": "black", "zorder": 7}
+            look["bbox"] = {"facecolor": "white", "alpha": 0.75, "lw": 0, "pad": 0.8}
+            away = 12 / self.side * (-1 if x % 1 > 0.85 else 1)
+            self.ax.text(x + away, y, str(k), ha="center", va="center", **look)
+
+    def rings(self, points: Tensor, column: int = 0, row: int = 0, **look) -> None:
+        """White rings: where something should be."""
+        look = {"ms": 13, "mfc": "none", "mec": "white", "mew": 1.6, "zorder": 6} | look
+        self.ax.plot(*self.on(points, column, row).reshape(-1, 2).T, "o", ls="", **look)
+
+    def point(self, point: Tensor, k: int, column: int = 0, row: int = 0) -> None:
+        """One landmark ``(2,)`` with the colour and shape of number ``k``."""
+        look = {"c": colour(k), "mec": "white", "ms": 11, "zorder": 6}
+        self.ax.plot(*self.on(point, column, row), marker(k), **look)
+
+    def lines(
+        self, starts: Tensor, ends: Tensor, column: int = 0, row: int = 0, **look
+    ) -> None:
+        """Lines from points to points, ``(N, 2)`` both; one artist."""
+        look = {"color": RED, "lw": 2, "zorder": 4, "solid_capstyle": "round"} | look
+        gap = torch.full_like(starts, torch.nan)  # a line ends there
+        path = torch.stack([starts, ends, gap], dim=1).flatten(0, 1)
+        self.ax.plot(*self.on(path, column, row).T, "-", **look)
+
+    def say(self, text: str, column: int = 0, row: int = 0) -> None:
+        """Words at the foot of a cell."""
+        look = {"ha": "center", "va": "bottom", "fontsize": 10, "zorder": 7}
+        look["bbox"] = {"facecolor": "white", "alpha": 0.8, "lw": 0, "pad": 1.5}
+        self.ax.text(column + 0.5, row + 0.97, text, **look)
+
+    def show(self, alt: str) -> None:
+        """Display the board with its description."""
+        show(self.fig, check_alt(alt))
+
+
+def enlarged(picture: Tensor, side: int) -> Tensor:
+    """``(C, H, W)`` to ``(3, side, side)``, clamped to [0, 1]."""
+    coarse = max(picture.shape[-2:]) < 32
+    how = {"mode": "nearest-exact"} if coarse else {"mode": "bicubic"}
+    bigger = F.interpolate(picture[None].float(), (side, side), **how)[0]
+    return bigger.clamp(0, 1).expand(3, -1, -1)
+
+
+GLOW = torch.tensor([1.0, 0.95, 0.2]).view(3, 1, 1)
+
+
+def grey(image: Tensor, bright: float = 1.0) -> Tensor:
+    """The picture ``(3, H, W)`` without its colours: coloured marks stand out."""
+    return (bright * image.mean(-3, keepdim=True)).expand(3, -1, -1)
+
+
+def glowing(image: Tensor, light: Tensor, dark: float = 0.55) -> Tensor:
+    """A darker grey ``(3, H, W)`` picture that glows where ``light (h, w)`` is 1."""
+    light = F.interpolate(light[None, None].float(), image.shape[-2:], mode="nearest")
+    return torch.lerp(grey(image, dark), GLOW.expand_as(image), light[0].clamp(0, 1))
+
+
+def decades(p: Tensor, count: float = 3.0) -> Tensor:
+    """A map of probabilities as light: 1 at its largest, 0 ``count`` decades below."""
+    return (p / p.max()).log10().clamp(min=-count) / count + 1

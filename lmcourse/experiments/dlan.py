@@ -1,0 +1,270 @@
+"""DLAN (Yan et al. 2017): tables 2, 3 and 4, figures 7, 8 and 10, one cell a run.
+
+A setting names a network, ``ROW[,CHANGE]...[@OFF]``. Rows are those of table 2:
+
+    FC      fully convolutional DFA: Theta is the identity
+    ST      + a spatial transformer, one step
+    SDC     + selective dilated convolutions
+    HR-ST   + three steps, each landmark with a frame of its own
+    DLAN    + scale regularisation
+
+What can stand behind a comma is in ``CHANGES`` (``DLAN,M=2``, ``DLAN,lambda=0.1``,
+``FC,N=300``: on 300 images) and, where it breaks a mechanism, in ``BROKEN``.
+``HR-ST@pose`` is trained and tested on images without that difficulty (``KNOBS``).
+
+All rows start from random weights: no boxes at all. (The paper starts from DFA's
+weights, which were trained on garments cut out by their boxes.) Each has the same
+images in the same order and the same steps.
+"""
+
+import re
+from dataclasses import dataclass, replace
+
+import torch
+
+from lmcourse.budget import budget
+from lmcourse.evidence.results import Table
+from lmcourse.experiments import cells
+from lmcourse.experiments.cells import in_chunks
+from lmcourse.experiments.cells import kept_file as kept_file  # for the notebooks
+from lmcourse.experiments.cells import load_cell as load_cell
+from lmcourse.experiments.dlan_images import (
+    FIGURES,
+    KNOBS,
+    figures,
+    garments,
+    tests,
+)
+from lmlib.methods.dlan import Dlan, DlanConfig
+
+ROWS = {
+    "FC": {"attention_steps": 0, "towers": (1,), "scale": 0.0},
+    "ST": {"attention_steps": 1, "towers": (1,), "scale": 0.0},
+    "SDC": {"attention_steps": 1, "scale": 0.0},
+    "HR-ST": {"scale": 0.0},
+    "DLAN": {},
+}
+CHANGES = {
+    "M": "steps of the transformer (table 3a)",
+    "lambda": "of the scale regularisation (table 3b)",
+    "N": "training images (figure 10a)",
+    "towers": "their rates, 1+2+4+8 (figure 7b)",
+    "average": "of the towers in place of the maximum (figure 7a)",
+    "conv4": "towers begin at conv4",
+    "conv1": "towers begin at conv1",
+    "flat": "one frame for all landmarks in every step",
+    "absolute": "places are regressed in the image, not in the frame",
+    "end": "only the last step is told the landmarks",
+    "chain": "scale regularisation acts through all moves",
+    "local": "scale regularisation acts on every step from the second on",
+}
+BROKEN = {
+    "stranger": "frames move as another image says",
+    "copies": "all towers have rate 1",
+    "hull": "the hull is another image's",
+}
+LADDER = tuple(ROWS)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A setting, read."""
+
+    row: str
+    changes: tuple[tuple[str, str], ...] = ()
+    off: str = ""
+
+    @classmethod
+    def read(cls, setting: str) -> "Cell":
+        match = re.fullmatch(r"([A-Z-]+)((?:,[\w=.+]+)*)(?:@(\w+))?", setting)
+        if not match or match[1] not in ROWS:
+            raise ValueError(f"a setting is like DLAN or HR-ST,M=2, got {setting!r}")
+        changes = []
+        for part in match[2].split(",")[1:]:
+            name, _, value = part.partition("=")
+            if name not in CHANGES | BROKEN:
+                known = ", ".join(CHANGES | BROKEN)
+                raise ValueError(f"{setting}: {name!r} is not one of {known}")
+            changes.append((name, value))
+        off = match[3] or ""
+        if off and off not in KNOBS:
+            raise ValueError(f"{setting}: {off!r} is not one of {', '.join(KNOBS)}")
+        return cls(match[1], tuple(changes), off)
+
+    def get(self, name: str) -> str | None:
+        """The value of a change, "" for one without, None if it is not there."""
+        return dict(self.changes).get(name)
+
+    def configure(self, config: DlanConfig) -> DlanConfig:
+        """The configuration of this cell."""
+        values = ROWS[self.row] | {}
+        for name, value in self.changes:
+            values |= _changed(name, value)
+        return replace(config, **values)
+
+
+def _changed(name: str, value: str) -> dict:
+    """What a change does to the configuration."""
+    if name == "M":
+        return {"attention_steps": int(value)}
+    if name == "lambda":
+        return {"scale": float(value)}
+    if name == "towers":
+        return {"towers": tuple(map(int, value.split("+")))}
+    return {
+        "average": {"select": "average"},
+        "conv4": {"dilate_from": "conv4"},
+        "conv1": {"dilate_from": "conv1"},
+        "flat": {"hierarchy": False},
+        "absolute": {"relative": False},
+        "end": {"deep": 0.0},
+        "chain": {"scale_on": "chain"},
+        "local": {"scale_on": "local"},
+        "copies": {"towers": (1, 1, 1)},
+    }.get(name, {})
+
+
+# --- networks with a broken mechanism -------------------------------------------------
+
+
+class Stranger(Dlan):
+    """Looks where another image's garment is: the control of all attention."""
+
+    def advance(self, theta, move):
+        return super().advance(theta, move.roll(1, 0))
+
+
+class OthersHull(Dlan):
+    """Frames are to be as large as another image's garment says."""
+
+    def hulls(self, batch):
+        return super().hulls(batch).roll(1, 0)
+
+
+def network(cell: Cell, config: DlanConfig) -> Dlan:
+    """The untrained network of a cell; its weights come from torch's global seed."""
+    kinds = {"stranger": Stranger, "hull": OthersHull}
+    kind = next((kinds[name] for name, _ in cell.changes if name in kinds), Dlan)
+    return kind(cell.configure(config))
+
+
+# --- problems -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem(cells.Problem):
+    """Garments of one size, and networks trained on them."""
+
+    preset: str
+    count: int = 3000  # training images
+    steps: int  # of the class budget
+
+    def config(self, cell: Cell) -> DlanConfig:
+        """The configuration of a cell."""
+        return cell.configure(DlanConfig.preset(self.preset))
+
+    def count_of(self, cell: Cell) -> int:
+        """Training images under the current budget."""
+        count = int(cell.get("N") or self.count)
+        return budget(quick=16, class_=count, full=10 * count)
+
+    def steps_of(self, cell: Cell) -> int:
+        """Steps of a training under the current budget."""
+        return budget(quick=2, class_=self.steps, full=20 * self.steps)
+
+    def train(self, setting: str, seed: int):
+        """The trained network of a cell, and what rows say of the training."""
+        cell = Cell.read(setting)
+        torch.manual_seed(seed)
+        method = network(cell, DlanConfig.preset(self.preset))
+        config, count = method.config, self.count_of(cell)
+        # N=300 are the first 300 of all, so they are drawn once.
+        most = budget(quick=16, class_=self.count, full=10 * self.count)
+        data = garments(config.size, range(max(most, count)), cell.off)
+        steps = self.steps_of(cell)
+        self.fit(method, data, range(count), steps, (setting, seed))
+        extra = {"n_train": count, "size": config.size, "batch": config.batch_size}
+        return method.eval().cpu(), {"steps": steps, "extra": extra}
+
+    def measure(self, method: Dlan, setting: str) -> dict:
+        """Detections on the test images; see ``dlan_images.figures``."""
+        batch = tests(method.config.size, Cell.read(setting).off)
+        return figures(in_chunks(method.landmarks, batch["image"]), batch)
+
+    def metrics(self, setting: str) -> tuple[str, ...]:
+        """The same for all."""
+        return FIGURES
+
+    def keep(self, setting, seed, method, measured, about) -> None:
+        """Without the errors of single images, which stand beside the rows."""
+        found = {k: v for k, v in measured.items() if k != "images"}
+        super().keep(setting, seed, method, found, about)
+
+
+def seeds(settings, count: int) -> dict[str, int]:
+    return dict.fromkeys(settings, count)
+
+
+CONTROLS = ("ST,stranger", "HR-ST,stranger", "SDC,copies", "DLAN,hull", "DLAN,towers=1")
+STEPS = tuple("SDC" if m == 1 else "HR-ST" if m == 3 else f"HR-ST,M={m}" for m in
+              (1, 2, 3, 4, 5))  # fmt: skip
+LAMBDAS = ("HR-ST", *(f"DLAN,lambda={x}" for x in (0.8, 0.2, 0.1)), "DLAN")
+TOWERS = ("DLAN,towers=1", "DLAN,towers=1+2", "DLAN", "DLAN,towers=1+2+4+8")
+TOWERS += ("DLAN,average", "DLAN,conv4")
+FEW = ("FC,N=300", "DLAN,N=300")
+OTHERS = ("DLAN,absolute", "HR-ST,flat", "DLAN,chain", "DLAN,local", "DLAN,end")
+DOSES = {  # what is taken out of the pictures -> the module that answers to it
+    "scale": ("ST", "SDC"),
+    "place": ("FC", "ST"),
+    "clutter": ("FC", "ST"),
+    "pose": ("SDC", "HR-ST"),
+}
+PROBLEMS = cells.by_name(
+    Problem(
+        name="dlan-ladder",
+        about="Table 2: 64-pixel garments, module by module; and what tables 3 and 4, "
+        "figures 7, 8 and 10 vary",
+        preset="garments64",
+        steps=1500,
+        settings=seeds(LADDER, 3)
+        | seeds(CONTROLS, 1)
+        | {name: 3 for name in (*STEPS, *LAMBDAS, *TOWERS, *FEW) if name not in LADDER}
+        | seeds(OTHERS, 3),
+        kept=LADDER,
+    ),
+    Problem(
+        name="dlan-doses",
+        about="The ladder's gains where the pictures lack a difficulty",
+        preset="garments64",
+        steps=1500,
+        settings={f"{row}@{off}": 3 for off, rows in DOSES.items() for row in rows},
+    ),
+    Problem(
+        name="dlan-garments128",
+        about="128-pixel garments, trained for long: what is shown",
+        preset="garments128",
+        count=4000,
+        steps=15_000,
+        settings={"DLAN": 1},
+        kept=("DLAN",),
+    ),
+)
+KEPT = {problem.name: problem.kept for problem in PROBLEMS.values()}
+
+
+def part(name: str, about: str, settings: tuple[str, ...]):
+    """A table whose cells are some of the ladder's."""
+
+    def runs():
+        return [r for r in PROBLEMS["dlan-ladder"].runs() if r.setting in settings]
+
+    return Table(name, about, runs)
+
+
+TABLES = (
+    *(problem.table() for problem in PROBLEMS.values()),
+    part("dlan-steps", "Table 3a: steps of the transformer", STEPS),
+    part("dlan-lambda", "Table 3b: lambda of the scale regularisation", LAMBDAS),
+    part("dlan-towers", "Figure 7: towers, and how they are joined", TOWERS),
+    part("dlan-landmarks", "Table 4, figure 8: the ladder's, by landmark", LADDER),
+)

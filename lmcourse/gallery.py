@@ -1,0 +1,306 @@
+"""The networks that are looked at, and the pictures that open the notebooks.
+
+A gallery takes the network that was trained longest among those that ship.
+"""
+
+from functools import cache
+
+import matplotlib.cbook
+import skimage.data
+import torch
+from PIL import Image
+from torch import Tensor
+
+import lmlib
+from lmcourse.boards import Board
+from lmcourse.experiments import dve, lmdis
+from lmcourse.experiments.cells import kept_file, load_cell, shipped
+from lmlib.datasets.photos import cut, find_faces, read_photo
+from lmlib.methods.dve import crop
+from lmscenes.faces import five_points
+
+DRAWING = (
+    ("lmdis-faces64", "K10,gallery"),
+    ("lmdis-faces", "K10,long"),
+)
+MATCHING = (("dve-faces70", "C64+DVE"), ("dve-faces", "C64+DVE"))
+PEOPLE = (100_005, 100_012, 100_017, 100_028, 100_034)  # test images
+
+
+def first_kept(*cells: tuple[str, str]) -> tuple[str, str]:
+    """The first (experiment, setting) whose network ships; the last one if none."""
+    there = [cell for cell in cells if kept_file(*cell).is_file()]
+    return there[0] if there else cells[-1]
+
+
+@cache
+def drawing_network():
+    """The network of Zhang et al. 2018 that draws faces best, without gradients."""
+    return load_cell(*first_kept(*DRAWING)).requires_grad_(False)
+
+
+@cache
+def matching_network():
+    """The network of Thewlis et al. 2019 that matches faces best."""
+    return load_cell(*first_kept(*MATCHING)).requires_grad_(False)
+
+
+def pair_of_matchers() -> str:
+    """The experiment whose networks with and without exchange are compared."""
+    both = ("C64+DVE", "C64")
+    large = all(kept_file("dve-faces70", setting).is_file() for setting in both)
+    return "dve-faces70" if large else "dve-faces"
+
+
+def mouth_points(method, count: int = 3) -> list[int]:
+    """Numbers of the landmarks that lie nearest to the mouth, over 60 test faces."""
+    some = lmdis.face_images(method.config.size, range(100_000, 100_060)).all
+    centre = some["landmarks"][:, 3:].mean((0, 1))  # of the corners of the mouth
+    away = (method.landmarks(some["image"]).mean(0) - centre).norm(dim=-1)
+    return away.argsort()[:count].tolist()
+
+
+def with_mouth(points: Tensor, which: list[int], lower: float) -> Tensor:
+    """Landmarks ``(B, K, 2)`` with some of them moved down, in units of [-1, 1]."""
+    moved = points.clone()
+    moved[:, which, 1] += lower
+    return moved
+
+
+# -- Openings: a picture before the first line of code ---------------------------------
+
+
+def _faces(method, numbers=PEOPLE) -> Tensor:
+    parts = [lmdis.face_images(method.config.size, range(n, n + 1)) for n in numbers]
+    return torch.cat([part.all["image"] for part in parts])
+
+
+def open_method() -> None:
+    """20: faces with the points that a network found, and drawn again from these."""
+    method = drawing_network()
+    images = _faces(method)
+    points, vectors = method.encode(images)
+    board = Board(len(images), 2, sides=("what it sees", "what it draws"))
+    board.put(images)
+    for column, found in enumerate(points):
+        board.mark(found, column, size=55)
+    board.put(method.decode(points, vectors), row=1)
+    count = points.shape[1]
+    board.show(
+        f"Above: five drawn faces with the {count} landmarks that a network discovered "
+        "without any label. Below: the same faces drawn again from these points and a "
+        "short vector for each, and from nothing else."
+    )
+
+
+def open_editor() -> None:
+    """23: the same people with their mouths moved."""
+    method = drawing_network()
+    images = _faces(method)
+    points, vectors = method.encode(images)
+    mouth = mouth_points(method)
+    board = Board(len(images), 2, sides=("drawn again", "mouth pulled down"))
+    board.put(method.decode(points, vectors))
+    asked = with_mouth(points, mouth, 0.2)
+    board.put(method.decode(asked, vectors), row=1)
+    for column in range(len(images)):
+        board.lines(points[column, mouth], asked[column, mouth], column, 1)
+        board.mark(asked[column, mouth], column, 1, size=55)
+    board.show(
+        "Above: five faces drawn from ten landmarks and their vectors. Below: the same "
+        "faces after three points at the mouth were pulled down, red lines; all other "
+        "points and all vectors are as they were."
+    )
+
+
+# -- Descriptors -----------------------------------------------------------------------
+
+EIGHT = (36, 42, 30, 48, 54, 19, 24, 8)  # eyes, nose, mouth, brows, chin: of 68
+ASKING, ANSWERING = 6, (9, 15, 17, 28)  # of the test faces
+
+
+@torch.no_grad()
+def matched_eight(method, asking: int = ASKING, answering=ANSWERING):
+    """Faces ``(1 + N, 3, n, n)``, eight points of each, and those found on the others.
+
+    Returns images, true points ``(1 + N, 8, 2)`` and matches ``(N, 8, 2)``.
+    """
+    numbers = [dve.MATCHED[n] for n in (asking, *answering)]
+    batch = dve.face_scene(method.config.frame).batch(numbers)
+    images, points = crop(batch["image"], batch["landmarks"][:, EIGHT], method.config)
+    others = images[1:]
+    first = images[:1].expand(len(others), -1, -1, -1)
+    asked = points[:1].expand(len(others), -1, -1)
+    return images, points, method.match(first, asked, others)
+
+
+def open_matches() -> None:
+    """30: eight points of one face, found on four others."""
+    images, points, found = matched_eight(matching_network())
+    heads = ("eight points", *["found on another"] * len(found))
+    board = Board(len(images), heads=heads)
+    board.put(images)
+    board.mark(points[0], size=60)
+    for column, places in enumerate(found, start=1):
+        board.mark(places, column, size=60)
+    board.show(
+        "Eight points that somebody marked on one drawn face, and where a network that "
+        "never saw a mark finds them on four other people: each in its own colour and "
+        "shape."
+    )
+
+
+def open_exchange() -> None:
+    """32: the same, without the exchange above and with it below."""
+    experiment = pair_of_matchers()
+    board = Board(5, 2, sides=("without exchange", "with exchange"))
+    for row, setting in enumerate(("C64", "C64+DVE")):
+        method = load_cell(experiment, setting).requires_grad_(False)
+        images, points, found = matched_eight(method)
+        board.put(images, row=row)
+        board.mark(points[0], row=row, size=50)
+        for column, places in enumerate(found, start=1):
+            off = (places - points[column]).norm(dim=-1)
+            eyes = (points[column, 0] - points[column, 1]).norm()
+            wrong = off > 0.25 * eyes
+            board.lines(places[wrong], points[column, wrong], column, row)
+            board.mark(places, column, row, size=50)
+    board.show(
+        "Eight points of the face on the left, found on four other people by two "
+        "networks that differ in one step of their training. Red lines lead from wrong "
+        "matches to where the point is."
+    )
+
+
+def open_colours() -> None:
+    """31: descriptors of five faces as colours."""
+    method = matching_network()
+    images, _, _ = matched_eight(method)
+    with torch.no_grad():
+        vectors = method.descriptors(images)
+    board = Board(len(images), 2, sides=("a face", "its vectors"))
+    board.put(images)
+    board.put(as_colours(vectors), row=1)
+    board.show(
+        "Five drawn faces, and below them what a network says of each place: vectors "
+        f"of {vectors.shape[1]} numbers, shown as colours. The same part of a face has "
+        "the same colour on all of them, and nobody marked a part."
+    )
+
+
+def as_colours(vectors: Tensor) -> Tensor:
+    """Descriptors ``(B, C, h, w)`` as ``(B, 3, h, w)`` in [0, 1]: three directions in
+    which they vary most, the same for all images."""
+    flat = vectors.permute(0, 2, 3, 1).flatten(0, 2)
+    flat = flat - flat.mean(0)
+    parts = flat @ torch.linalg.eigh(flat.T @ flat)[1][:, -3:].flip(1)
+    low, high = parts.quantile(0.02, dim=0), parts.quantile(0.98, dim=0)
+    parts = ((parts - low) / (high - low)).clamp(0, 1)
+    shape = (len(vectors), *vectors.shape[-2:])
+    return parts.T.unflatten(1, shape).transpose(0, 1)
+
+
+@torch.no_grad()
+def open_across() -> None:
+    """33: five points of a person, found on people and on animals."""
+    method = load_cell("dve-animals", "C64+DVE5").requires_grad_(False)
+    config = method.config
+    people = dve.face_scene(config.frame).batch([dve.MATCHED[n] for n in (ASKING, 28)])
+    scene = dve.animal_scene(config.frame, "face")
+    herd = scene.batch(dve.MATCHED[:90])
+    clear = herd["visible"][:, :5].float().sum(1) - herd["pose"][:, 0].abs() / 100
+    species = range(int(herd["label"].max()) + 1)
+    best = [int(clear.where(herd["label"] == s, -9.0).argmax()) for s in species]
+    images, points = crop(people["image"], five_points(people["landmarks"]), config)
+    animals, _ = crop(
+        herd["image"][best[1:5]], herd["landmarks"][best[1:5], :5], config
+    )
+    others = torch.cat([images[1:], animals])
+    first = images[:1].expand(len(others), -1, -1, -1)
+    found = method.match(first, points[:1].expand(len(others), -1, -1), others)
+    names = [type(scene).species_names[s] for s in species][1:5]
+    board = Board(
+        6, heads=("five points", "found on a person", *(f"a {n}" for n in names))
+    )
+    board.put(torch.cat([images[:1], others]))
+    board.mark(points[0], size=50)
+    for column, places in enumerate(found, start=1):
+        board.mark(places, column, size=50)
+    board.show(
+        "Five points of one person, and where a network that was trained without any "
+        "mark finds them on another person and on animals of four species."
+    )
+
+
+def open_failures() -> None:
+    """22: landmarks of three networks on the same faces: sound, collapsed, frozen."""
+    settings = {
+        "all terms": "K10",
+        "no separation": "K10,no-separation",
+        "no equivariance": "K10,no-equivariance",
+    }
+    board = Board(5, 3, sides=tuple(settings))
+    for row, setting in enumerate(settings.values()):
+        method = load_cell("lmdis-faces", setting).requires_grad_(False)
+        images = _faces(method)
+        board.put(images, row=row)
+        for column, points in enumerate(method.landmarks(images)):
+            board.mark(points, column, row, size=45)
+    board.show(
+        "Ten landmarks on five faces, by three networks. All terms: they spread over "
+        "the face and follow it. Without separation they lie on top of each other in "
+        "two or three places. Without equivariance they stand in the same places of "
+        "the picture whatever the face does."
+    )
+
+
+# -- 21 and 61 -------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def open_leaving() -> None:
+    """21: landmarks before the first step and after training."""
+    method = drawing_network()
+    images = _faces(method)
+    torch.manual_seed(0)
+    fresh = type(method)(method.config).train()  # with the statistics of these images
+    board = Board(len(images), 2, sides=("before the first step", "after training"))
+    for row, net in enumerate((fresh, method)):
+        board.put(images, row=row)
+        for column, points in enumerate(net.landmarks(images)):
+            board.mark(points, column, row, size=55)
+    board.show(
+        "Ten landmarks on five faces. Before the first step they crowd around the "
+        "middle of each picture; after training each has its own part of the face. "
+        "Nobody has ever said which."
+    )
+
+
+@torch.no_grad()
+def open_photographs() -> None:
+    """61: photographs and the landmarks of a network that has only seen drawn faces."""
+    photos = (
+        Image.fromarray(skimage.data.astronaut()),
+        read_photo(matplotlib.cbook.get_sample_data("grace_hopper.jpg", False)),
+    )
+    landmarker = lmlib.load(shipped("seqmt-wild_RCN+_L_long_100"), "cpu")
+    side, board = landmarker.config.size, Board(2, side=380)
+    for column, photo in enumerate(photos):
+        left, top, right, bottom = find_faces(photo)[0]
+        x, y, half = (left + right) / 2, (top + bottom) / 2, (right - left) / 2
+        y = y + 0.16 * half  # faces lie a little lower in the network's pictures
+        seen, shown = ((x - r, y - r, x + r, y + r) for r in (half, 1.3 * half))
+        small = to_tensor(cut(photo, seen, (side, side))).mean(0, keepdim=True)
+        points = landmarker.landmarks(small[None])[0] / 1.3
+        board.put(to_tensor(cut(photo, shown, (380, 380))), column)
+        board.mark(points, column, size=38, marker="o")
+    board.show(
+        "Photographs of Eileen Collins (NASA) and Grace Hopper (US Navy), both in the "
+        "public domain, with the 68 landmarks of a network that has only ever seen "
+        "drawn faces."
+    )
+
+
+def to_tensor(pixels) -> Tensor:
+    """``(3, H, W)`` bytes as floats in [0, 1]."""
+    return torch.from_numpy(pixels.copy()).float() / 255
