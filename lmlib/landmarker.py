@@ -137,14 +137,15 @@ def open_images(sources, split: str, config: Config, **options) -> Images:
     Raises:
         ValueError: a set whose images have one size only, and not this one.
     """
-    side = config.frame
-    parts = [open_data(source, split, side, **options) for source in sources]
+    height, width = config.shape
+    size = height if height == width else config.shape
+    parts = [open_data(source, split, size, **options) for source in sources]
     for source, part in zip(sources, parts, strict=True):
         shape = tuple(part.batch(part.indices[:1])["image"].shape[-2:])
-        if shape != (side, side):
+        if shape != config.shape:
             raise ValueError(
                 f"{source}: its images are {shape[1]} x {shape[0]} pixels, but this "
-                f"preset takes {side} x {side}"
+                f"preset takes {width} x {height}"
             )
     return Images(parts, config.image_channels)
 

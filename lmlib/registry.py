@@ -8,11 +8,14 @@ from lmlib.methods.base import Config, Method
 from lmlib.methods.dve import Dve
 from lmlib.methods.dve_baselines import SparseLandmarks
 from lmlib.methods.lmdis import Lmdis
+from lmlib.methods.salvton import Salvton
 from lmlib.methods.seqmt import SeqMt
 from lmlib.methods.seqmt_baselines import CommMt, HeatmapMt
 from lmlib.values import from_json, read_changes
 
-METHODS: dict[str, type[Method]] = {kind.name: kind for kind in (SeqMt, Lmdis, Dve)}
+METHODS: dict[str, type[Method]] = {
+    kind.name: kind for kind in (SeqMt, Lmdis, Dve, Salvton)
+}
 BASELINES: dict[str, type[Method]] = {
     kind.name: kind for kind in (CommMt, HeatmapMt, SparseLandmarks)
 }

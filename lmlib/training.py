@@ -81,7 +81,10 @@ def fit(
     device = torch.device(device) if device is not None else best_device()
     _move(method, device)
     optimizer = torch.optim.Adam(
-        method.parameters(), options.lr, options.betas, amsgrad=options.amsgrad
+        _groups(method, options.rates),
+        options.lr,
+        options.betas,
+        amsgrad=options.amsgrad,
     )
     run = {"seed": seed, "batch": options.batch_size, "about": about}
     first, history = resume_run(checkpoint, method, optimizer, run)
@@ -111,7 +114,7 @@ def fit(
             if options.clip is not None:
                 method.clip_gradients(options.clip)
             for group in optimizer.param_groups:
-                group["lr"] = options.lr * options.schedule(step)
+                group["lr"] = group["rate"] * options.lr * options.schedule(step)
             optimizer.step()
             bar.update()
             done = step + 1
@@ -141,6 +144,15 @@ def _options(method: Method, indices: Pool, steps: int, changes: dict) -> FitOpt
     if isinstance(indices, tuple):
         options = replace(options, batch_size=options.batch_size * len(indices))
     return replace(options, **changes)
+
+
+def _groups(method: Method, rates: dict[str, float]) -> list[dict]:
+    """The weights in groups of one rate; without ``rates`` all are in one."""
+    groups: dict[float, list] = {}
+    for name, weight in method.named_parameters():
+        fits = (rate for start, rate in rates.items() if name.startswith(start))
+        groups.setdefault(next(fits, 1.0), []).append(weight)
+    return [{"params": weights, "rate": rate} for rate, weights in groups.items()]
 
 
 def _move(method: Method, device: torch.device) -> None:

@@ -5,7 +5,7 @@ A method is a network with its losses, its landmarks, and the way its paper trai
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, get_type_hints
 
 import torch
@@ -44,6 +44,11 @@ class Config:
         is one."""
         return self.size
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels of the images of a batch."""
+        return self.frame, self.frame
+
     def steps_for(self, images: int) -> int:
         """Steps of a training on this many images, if nobody says how many."""
         raise NotImplementedError
@@ -76,6 +81,8 @@ class FitOptions:
     amsgrad: bool = False
     schedule: Callable[[int], float] = constant  # step -> factor on the rate
     clip: float | None = 1.0  # largest norm of the gradient
+    # Factors on the rate of some weights, by how their names begin; the first counts.
+    rates: dict[str, float] = field(default_factory=dict)
 
 
 class Method(nn.Module):
@@ -113,6 +120,10 @@ class Method(nn.Module):
         raise NotImplementedError
 
     # -- what some have ----------------------------------------------------------------
+
+    def landmarks_in(self, batch: Batch) -> Float[Tensor, "b k 2"]:
+        """Landmarks of a batch, where more than its images is looked at."""
+        return self.landmarks(self.crop(batch["image"]))
 
     def at(self, progress: float) -> None:
         """Set what changes in the course of a training; ``progress`` is in [0, 1]."""
