@@ -215,13 +215,17 @@ class ThinPlateSpline(Warp):
 
     @classmethod
     def from_points(
-        cls, source: Points, target: Points, regularisation: float = 0.0
+        cls,
+        source: Points,
+        target: Points,
+        regularisation: float | Float[Tensor, "b n"] = 0.0,
     ) -> "ThinPlateSpline":
         """The spline that moves ``source`` to ``target``.
 
         Both are positions of the same control points, before and after. At least three
         that are not on one line are needed. ``regularisation`` > 0 lets the points miss
-        their targets a little for a smoother warp.
+        their targets a little for a smoother warp. One for each point may be given; a
+        point with a very large one is left out.
         """
         if source.shape != target.shape or source.ndim != 3 or source.shape[1] < 3:
             raise ValueError(
@@ -233,6 +237,8 @@ class ThinPlateSpline(Warp):
         centres, values = target.double(), source.double()
         batch, n, _ = centres.shape
         kernel = _spline_kernel(centres, centres, 1e-9)  # (B, N, N)
+        if isinstance(regularisation, Tensor):
+            regularisation = regularisation.to(kernel).unsqueeze(-1)
         kernel = kernel + regularisation * torch.eye(n, device=kernel.device)
         ones = torch.ones(batch, n, 1, dtype=torch.float64, device=kernel.device)
         p = torch.cat([centres, ones], dim=-1)  # (B, N, 3)

@@ -125,10 +125,10 @@ class Salvton(Method):
     def suited(cls, config: SalvtonConfig, batch: Batch) -> SalvtonConfig:
         """With as many landmarks as the data has."""
         needed = dict(NEEDED)
-        if "warps" in config.stages:
-            needed |= {"warped": "warped garments", "target_mask": "their masks"}
-        if "generator" in config.stages:
+        if {"warps", "generator"} & {*config.stages}:
             needed |= {"target": "people in the garment"}
+        if "warps" in config.stages:
+            needed |= {"target_mask": "masks of worn garments"}
         if missing := [what for name, what in needed.items() if name not in batch]:
             raise ValueError(f"no {', no '.join(missing)}, which try-on learns from")
         return replace(config, landmarks=batch["landmarks"].shape[1])
@@ -149,7 +149,7 @@ class Salvton(Method):
             warps = self.warper(person, garment, batch["garment_mask"], near)
         if train:
             cloth = torch.cat([garment, batch["garment_mask"]], 1)
-            target = torch.cat([batch["warped"], batch["target_mask"]], 1)
+            target = worn_garment(batch)
             terms |= warping_losses(warps, cloth, target, links, c)
             if self.weight("perceptual"):
                 terms["perceptual"] = gradient_pyramid(warps.by_global, target)
@@ -230,6 +230,12 @@ class Salvton(Method):
     def landmarks_in(self, batch: Batch) -> Float[Tensor, "b k 2"]:
         """Where the people of a batch will have its garments' landmarks."""
         return self.find(batch["image"], batch["garment"]).person
+
+
+def worn_garment(batch: Batch) -> Float[Tensor, "b 4 h w"]:
+    """``W_gt``: the garment's pixels of ``target`` on white, and their mask."""
+    mask = batch["target_mask"]
+    return torch.cat([batch["target"] * mask + 1 - mask, mask], 1)
 
 
 def links_of(batch: Batch) -> Links:

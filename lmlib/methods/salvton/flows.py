@@ -214,7 +214,11 @@ class GlobalLevel(nn.Module):
             flow[-1].weight.data.mul_(0.1)
             flow[-1].bias.data.zero_()
         # m_g of the level before, and what the local flow knows
-        self.attention = convs(both + 3, config.flow_widths[-1], 1)
+        self.attention = (
+            convs(both + 3, config.flow_widths[-1], 1)
+            if config.local != "none"
+            else None
+        )
 
     def forward(
         self,
@@ -226,13 +230,15 @@ class GlobalLevel(nn.Module):
     ) -> tuple[Flow, Float[Tensor, "b 1 h w"]]:
         """Flow and ``m_g`` of this level, from those of the coarser one.
 
-        No gradient goes through the place where features are read, but for the second
-        step's: with it, coarse levels were pulled by the mistakes of fine ones.
+        No gradient goes through the places where features are read, but for those of
+        the second step.
         """
         warped = warp(garment, flow.detach())  # g'
         flow = compose(flow, self.step(torch.cat([warped, person], 1)))
         warped = warp(garment, flow)  # g''
         flow = compose(flow, self.refine(torch.cat([warped, person], 1)))
+        if self.attention is None:
+            return flow, attention
         warped = warp(garment, flow.detach())
         seen = torch.cat([warped, person, attention, local], 1)
         return flow, attention + self.attention(seen)

@@ -1,0 +1,230 @@
+"""Landmark-linked virtual try-on (Yan, Gao et al. 2023): the warps of section 3.2.
+
+A setting of ``salvton-warps`` names what warps the garment:
+
+* ``oracle``: the true flow; what it lacks is shading and what resampling costs.
+* ``spline``: a thin-plate spline on the landmarks.
+* ``global``: the global flow alone.
+* ``fixed@10``, ``deformable@10``: with local flows from patches of a tenth of the
+  image, fixed or learned from there; ``@5``: of a fifth. ``released``: the released
+  code's local flow.
+
+What can stand behind a comma is in ``CHANGES`` and, where it breaks a mechanism, in
+``BROKEN``. All trained rows begin with one network for each seed, a global flow that
+was trained for 1,500 steps (setting ``start``), and go on for as long.
+
+Errors are of the fused garment ``W_f`` against the garment's pixels of the target
+image, inside of the garment's true mask:
+
+* ``psnr`` in dB, ``epe``, the end-point error of the flow in pixels, ``iou`` of masks.
+* ``psnr_crossing``, ``epe_bent``, ...: of a slice of the test images; see ``slices``.
+* ``psnr_near``, ``psnr_far``: in and outside of squares of a fifth of the height around
+  visible landmarks. ``psnr_local_near``, ``psnr_global_near``: of ``W_l`` and ``W_g``.
+* ``psnr_jitter1``, ``psnr_jitter2``, ``psnr_jitter4``: with landmarks moved by so many
+  pixels (deviation in x and y).
+"""
+
+import re
+from dataclasses import dataclass, replace
+
+import torch
+
+from lmcourse.budget import budget
+from lmcourse.experiments import cells
+from lmcourse.experiments.salvton_images import (
+    SIZE,
+    slices,
+    test_triplets,
+    training_triplets,
+)
+from lmlib import tryon_metrics
+from lmlib.methods.salvton import Links, Salvton, SalvtonConfig, links_of, worn_garment
+from lmlib.methods.salvton.flows import squares, warp
+from lmlib.methods.salvton_baselines import spline_flow
+from lmlib.samples import Batch
+
+CHANGES = {"exact": "trained with landmarks that are not jittered"}
+BROKEN = {
+    "permuted": "a landmark of the garment is linked to another one of the person"
+}
+UNTRAINED = ("oracle", "spline")
+SLICES = ("crossing", "bent", "straight", "sleeve")
+JITTERS = (1, 2, 4)
+CHUNK = 50  # test images at a time
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A setting, read."""
+
+    local: str  # of SalvtonConfig, or one of UNTRAINED
+    part: int = 10  # patches start as this part of the image
+    change: str | None = None
+
+    @classmethod
+    def read(cls, setting: str) -> "Cell":
+        names = {"global": "none", "start": "none"}
+        match = re.fullmatch(r"([a-z]+)(?:@(\d+))?(?:,(\w+))?", setting)
+        known = ("fixed", "deformable", "released", *UNTRAINED, *names)
+        if not match or match[1] not in known:
+            raise ValueError(f"a setting is like deformable@10 or {known}: {setting!r}")
+        name, part, change = match.groups()
+        if change and change not in CHANGES | BROKEN:
+            raise ValueError(f"{setting}: {change!r} is not one of {CHANGES | BROKEN}")
+        return cls(names.get(name, name), int(part or 10), change)
+
+    def config(self) -> SalvtonConfig:
+        """The configuration of stage 2."""
+        config = replace(SalvtonConfig.tryon_class(), stages=("warps",))
+        if self.local in UNTRAINED:
+            return replace(config, local="none")
+        patch = 1 / self.part
+        return replace(
+            config,
+            local=self.local,
+            patch=patch,
+            largest=max(0.2, 1.2 * patch),
+            jitter=0.0 if self.change == "exact" else config.jitter,
+        )
+
+
+class Permuted(Salvton):
+    """The control: links join landmarks of different parts."""
+
+    def losses(self, batch):
+        return super().losses(permuted(batch))
+
+
+def permuted(batch: Batch) -> Batch:
+    """The batch with the garment's landmarks moved on by eleven numbers: a sleeve's
+    becomes the hem's."""
+    moved = {
+        name: batch[name].roll(11, 1)
+        for name in ("garment_landmarks", "garment_present")
+    }
+    return batch | moved
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warps(cells.Problem):
+    """Stage 2 on drawn triplets."""
+
+    def train(self, setting: str, seed: int):
+        cell = Cell.read(setting)
+        torch.manual_seed(seed)
+        begin = Salvton(Cell.read("start").config())  # the same for all settings
+        method = (Permuted if cell.change == "permuted" else Salvton)(cell.config())
+        start, steps = (budget(quick=2, class_=n, full=20 * n) for n in (1500, 800))
+        if cell.local in UNTRAINED:
+            return method.eval(), {"steps": 0, "extra": {}}
+        data = training_triplets()
+        self.fit(begin, data, data.indices, start, ("start", seed))
+        found = method.load_state_dict(begin.state_dict(), strict=False)
+        if found.unexpected_keys:
+            raise ValueError(f"{setting}: the start has other weights")
+        self.fit(method, data, data.indices, steps, (setting, seed))
+        about = {"n_train": len(data), "start": start}
+        about |= {"batch": method.config.batch_size}
+        return method.eval().cpu(), {"steps": start + steps, "extra": about}
+
+    def measure(self, method: Salvton, setting: str) -> dict[str, float]:
+        cell, data = Cell.read(setting), test_triplets()
+        jitters = JITTERS if cell.local != "oracle" else ()
+        parts = []
+        for numbers in torch.tensor([*data.indices]).split(CHUNK):
+            batch = data.batch(numbers)
+            seen = permuted(batch) if cell.change == "permuted" else batch
+            found = errors(batch, *warped(method, cell, seen, links_of(seen)))
+            for pixels in jitters:
+                near = moved(links_of(seen), pixels, int(numbers[0]))
+                fused = warped(method, cell, seen, near)[0]["fused"]
+                found[f"psnr_jitter{pixels}"] = inside(batch, fused)
+            parts.append(found)
+        return {
+            name: torch.cat([part[name] for part in parts]).nanmean().item()
+            for name in self.metrics(setting)
+        }
+
+    def metrics(self, setting: str) -> tuple[str, ...]:
+        cell = Cell.read(setting)
+        names = ["psnr", "epe", "psnr_near", "psnr_far", "ssim"]
+        names += [f"{kind}_{part}" for kind in ("psnr", "epe") for part in SLICES]
+        if cell.local != "oracle":  # the true flow is of the true mask alone
+            names += ["iou"]
+            names += [f"psnr_jitter{pixels}" for pixels in JITTERS]
+        if cell.local not in ("none", *UNTRAINED):
+            names += ["psnr_local_near", "psnr_global_near", "psnr_global_far"]
+        return tuple(names)
+
+
+def warped(method: Salvton, cell: Cell, batch: Batch, links: Links) -> tuple:
+    """Garments ``(B, 4, H, W)`` by name, and the flow of ``fused``."""
+    cloth = torch.cat([batch["garment"], batch["garment_mask"]], 1)
+    if cell.local in UNTRAINED:
+        flow = batch["flow"] if cell.local == "oracle" else spline_flow(links, SIZE)
+        return {"fused": warp(cloth, flow)}, flow
+    warps = method.warps(batch["image"], batch["garment"], batch["garment_mask"], links)
+    found = {"fused": warps.fused}
+    if warps.local is not None:
+        found |= {"local": warps.by_local, "global": warps.by_global}
+    return found, warps.flow
+
+
+def moved(links: Links, pixels: float, seed: int) -> Links:
+    """Landmarks of both images moved at random, ``pixels`` in each direction."""
+    generator = torch.Generator().manual_seed(seed)
+    unit = 2 * pixels / torch.tensor([SIZE[1], SIZE[0]])
+
+    def move(points):
+        return points + unit * torch.randn(points.shape, generator=generator)
+
+    return links._replace(garment=move(links.garment), person=move(links.person))
+
+
+def inside(batch: Batch, garment: torch.Tensor, also: torch.Tensor | float = 1.0):
+    """PSNR of a warped garment inside of the true mask, ``(B,)``."""
+    mask = batch["target_mask"] * also
+    return tryon_metrics.psnr(garment[:, :3], batch["target"], mask)
+
+
+def errors(batch: Batch, garments: dict, flow: torch.Tensor) -> dict[str, torch.Tensor]:
+    """All metrics of each image, ``(B,)``; NaN where one does not apply."""
+    fused, mask, links = garments["fused"], batch["target_mask"], links_of(batch)
+    side = SIZE[0] / 5
+    near = squares(links.person, links.active.float(), SIZE, side, 0.0)
+    near = near.amax(1, keepdim=True)
+    found = {
+        "psnr": inside(batch, fused),
+        "epe": tryon_metrics.end_point_error(flow, batch["flow"], mask),
+        "iou": tryon_metrics.iou(fused[:, 3:], mask),
+        "psnr_near": inside(batch, fused, near),
+        "psnr_far": inside(batch, fused, 1 - near),
+        "ssim": tryon_metrics.ssim(fused[:, :3], worn_garment(batch)[:, :3], mask),
+    }
+    for part, chosen in slices(batch).items():
+        for kind in ("psnr", "epe"):
+            found[f"{kind}_{part}"] = found[kind].where(chosen, torch.nan)
+    if "local" in garments:
+        found["psnr_local_near"] = inside(batch, garments["local"], near)
+        found["psnr_global_near"] = inside(batch, garments["global"], near)
+        found["psnr_global_far"] = inside(batch, garments["global"], 1 - near)
+    return found
+
+
+LEARNED = ("global", "fixed@10", "deformable@10", "deformable@5", "fixed@5")
+PROBLEMS = cells.by_name(
+    Warps(
+        name="salvton-warps",
+        about="Table 3 and figures 6 and 11: warps of drawn garments",
+        settings={
+            **dict.fromkeys(UNTRAINED, 3),
+            **dict.fromkeys(LEARNED, 3),
+            "deformable@10,permuted": 1,
+            "deformable@10,exact": 1,
+            "released": 1,
+        },
+        kept=("global", "fixed@10", "deformable@10"),
+    ),
+)
+KEPT = {problem.name: problem.kept for problem in PROBLEMS.values()}
+TABLES = tuple(problem.table() for problem in PROBLEMS.values())
