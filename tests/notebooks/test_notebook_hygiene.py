@@ -15,7 +15,7 @@ import pytest
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-MAX_KILOBYTES = 300
+MAX_KILOBYTES = 1500
 SECTIONS = (
     "What you will learn",
     "Before you start",
@@ -305,7 +305,7 @@ BROKEN = [
     (has_no_error_output, with_cell("1 / 0", raised())),
     (stores_no_widgets, edited(lambda n, _: n.metadata.update(widgets={}))),
     (stores_no_widgets, with_cell("s", displayed(WIDGET_VIEW, {"model_id": "a"}))),
-    (is_small, with_cell("show()", displayed(value="A" * 301 * 1024))),
+    (is_small, with_cell("show()", displayed(value="A" * 1501 * 1024))),
     (describes_its_pictures, with_cell("plot()", displayed(alt=None))),
     (describes_its_pictures, with_cell("plot()", displayed(alt="figure"))),
     (describes_its_pictures, with_cell("plot()", displayed("image/svg+xml", alt=""))),
