@@ -1,4 +1,5 @@
-"""The command ``lmlib``: ``train``, ``evaluate`` and ``predict`` for one's own images.
+"""The command ``lmlib``: ``train``, ``evaluate``, ``predict`` and ``tryon`` for one's
+own images.
 
 Other packages bring more commands, each an entry point of the group
 ``lmlib.commands``: a function that adds its parser. The course brings ``doctor``,
@@ -62,7 +63,7 @@ def _own_images(commands) -> None:
 
     about = "train a method on images; a killed run goes on with the same command"
     add = command("train", _train, about, "the run is kept")
-    add.add_argument("method", metavar="METHOD", help="such as seqmt, lmdis or dve")
+    add.add_argument("method", metavar="METHOD", help="seqmt, lmdis, dve or salvton")
     again = "; may be given again: all are used (lmdis, dve)"
     add.add_argument("--data", action="append", required=True, help=DATA + again)
     add.add_argument("--preset", required=True, help="such as faces_class")
@@ -117,6 +118,17 @@ def _own_images(commands) -> None:
     add.add_argument("--batch", type=positive, default=32, help="photographs at a time")
     about = "exit status 1 if any photograph was skipped"
     add.add_argument("--strict", action="store_true", help=about)
+
+    about = "a garment on a person, as an image"
+    add = command("tryon", _tryon, about, "no image was written")
+    add.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
+    about = "photograph; its middle is seen, three wide and four high"
+    add.add_argument("person", type=Path, metavar="PERSON", help=about)
+    about = "photograph of it, laid flat"
+    add.add_argument("garment", type=Path, metavar="GARMENT", help=about)
+    about = "image, bright where the garment is (default: where it is not white)"
+    add.add_argument("--mask", type=Path, metavar="FILE", help=about)
+    add.add_argument("--out", type=Path, required=True, metavar="FILE.png")
 
 
 def _image_options(add, default: str) -> None:
@@ -212,6 +224,16 @@ def _predict(arguments) -> int:
         print(f"lmlib: {len(skipped)} skipped:", file=sys.stderr)
         print("\n".join(f"  {reason}" for reason in skipped), file=sys.stderr)
     return 1 if skipped and arguments.strict else 0
+
+
+def _tryon(arguments) -> int:
+    from lmlib.tryon import tryon
+
+    names = ("checkpoint", "person", "garment", "out", "mask", "device")
+    made = tryon(*(getattr(arguments, name) for name in names))
+    size = f"{made.shape[2]} x {made.shape[1]} pixels"
+    print(f"{printable(str(arguments.out))}: {size}")
+    return 0
 
 
 def _note(message, *_, **__) -> None:

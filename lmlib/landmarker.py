@@ -23,6 +23,7 @@ from lmlib.evaluation import LandmarkRegression, nme, normaliser_distance, point
 from lmlib.machine import best_device
 from lmlib.methods.base import Config, Method
 from lmlib.registry import config_from_json, method_named
+from lmlib.samples import Batch
 
 CHUNK = 64  # images at a time, where nothing is trained
 
@@ -55,10 +56,21 @@ class Landmarker(nn.Module):
         """What the network itself finds, in [-1, 1] of what it sees."""
         return self.method.landmarks(self.method.crop(images))
 
+    @torch.no_grad()
+    def discovered_in(self, batch: Batch) -> Float[Tensor, "b k 2"]:
+        """The same, where more of a batch than its images may be looked at."""
+        return self.method.landmarks_in(batch)
+
     def landmarks(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b m 2"]:
         """Points in [-1, 1] of these images, of ``frame`` pixels a side: annotated
         landmarks if there is a regression, else the network's own."""
-        points = self.discovered(images)
+        return self._annotated(self.discovered(images))
+
+    def landmarks_in(self, batch: Batch) -> Float[Tensor, "b m 2"]:
+        """The same, where more of a batch than its images may be looked at."""
+        return self._annotated(self.discovered_in(batch))
+
+    def _annotated(self, points: Tensor) -> Tensor:
         if self.weight is not None:
             points = points.flatten(1) @ self.weight + self.offset
             points = points.unflatten(1, (-1, 2))
@@ -156,7 +168,7 @@ def open_images(sources, split: str, config: Config, **options) -> Images:
 def points_and_truth(
     find: Callable, data: Images, indices, device, progress: bool = False
 ) -> tuple[Float[Tensor, "n k 2"], Float[Tensor, "n m 2"], Bool[Tensor, "n m"]]:
-    """What ``find`` makes of the images, their landmarks and visibility."""
+    """What ``find`` makes of batches, their landmarks and visibility."""
     answers = []
     parts = torch.as_tensor(list(indices)).split(CHUNK)
     for number, part in enumerate(tqdm(parts, "measuring", disable=not progress)):
@@ -165,7 +177,7 @@ def points_and_truth(
             data.prefetch(parts[number + 1])
         if "landmarks" not in batch:
             raise ValueError("this data set has no landmarks to measure with")
-        found = find(batch["image"])
+        found = find(batch)
         answers.append((found, batch["landmarks"], batch["visible"]))
     return tuple(torch.cat(each).cpu() for each in zip(*answers, strict=True))
 
@@ -179,7 +191,7 @@ def measure(
 ) -> dict:
     """Errors of landmarks in percent of ``normaliser``, over images and for each."""
     points, truth, visible = points_and_truth(
-        found.landmarks, data, indices, found.device, progress
+        found.landmarks_in, data, indices, found.device, progress
     )
     count = truth.shape[1]
     if points.shape[1] != count:

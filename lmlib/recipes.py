@@ -279,7 +279,9 @@ def evaluate(
     if fit_on:
         rows = range(*fitted["images"])
         images = opened.images(fitted["split"])
-        known = points_and_truth(found.discovered, images, rows, found.device, progress)
+        known = points_and_truth(
+            found.discovered_in, images, rows, found.device, progress
+        )
         found.regress(*known)
         fitted["landmarks"] = known[1].shape[1]
     answer = measure(found, opened.images(where), which, normaliser, progress)

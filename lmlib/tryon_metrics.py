@@ -110,7 +110,9 @@ def proxy_network() -> nn.ModuleList:
 
 
 @torch.no_grad()
-def proxy_features(images: Float[Tensor, "b 3 h w"]) -> list[Images]:
+def proxy_features(
+    images: Float[Tensor, "b 3 h w"],
+) -> list[Float[Tensor, "b _ _ _"]]:
     """What the layers of ``proxy_network`` make of images in [0, 1]."""
     x, found = 2 * images - 1, []
     for layer in proxy_network().to(images.device):
