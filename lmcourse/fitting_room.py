@@ -12,11 +12,13 @@ Cells are 3 wide and 4 high, as the pictures are::
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from PIL import Image
 from torch import Tensor
 
 import lmlib
@@ -80,25 +82,27 @@ def on_white(cloth: Tensor) -> Tensor:
 # -- networks --------------------------------------------------------------------------
 
 
-def shipped(stages: tuple[str, ...] = STAGES) -> Salvton | None:
-    """The network with these stages that ships and has seen the largest images; the
-    longest trained if there are several. None if there is none."""
+def _best(stages: tuple[str, ...]) -> tuple[Path, dict] | None:
+    """The file and metadata of the network with these stages that ships and has seen
+    the largest images; the longest trained if there are several."""
     found = []
-    for path in (repository_root() / "data" / "checkpoints").glob("*.safetensors"):
-        about = read_metadata(path)
-        if about.get("method") == Salvton.name and "gallery" not in about.get(
-            "not", ""
-        ):
-            config = about["config"]
-            if {*stages} <= {*config["stages"]}:
-                found.append((config["size"], about.get("steps") or 0, str(path)))
-    if not found:
+    for path in (repository_root() / "data" / "checkpoints").glob("salvton*"):
+        said = read_metadata(path)
+        if {*stages} <= {*said["config"]["stages"]}:
+            found.append((said["config"]["size"], said.get("steps") or 0, path, said))
+    return max(found, key=lambda each: each[:2])[2:] if found else None
+
+
+def shipped(stages: tuple[str, ...] = STAGES) -> Salvton | None:
+    """The best network with these stages that ships; None if there is none."""
+    found = _best(stages)
+    if found is None:
         return None
-    return lmlib.load(max(found)[2], "cpu").method.eval().requires_grad_(False)
+    return lmlib.load(found[0], "cpu").method.eval().requires_grad_(False)
 
 
 @cache
-def brief(stages: tuple[str, ...] = STAGES, steps: int = 300) -> Salvton:
+def brief(stages: tuple[str, ...] = STAGES, steps: int = 120) -> Salvton:
     """A network of 64x48 pixels, trained here and now, for a minute or two."""
     steps = budget(quick=2, class_=steps, full=20 * steps)
     data = practice()
@@ -123,11 +127,13 @@ def network() -> Salvton:
 
 
 def about(method: Salvton) -> str:
-    """Its size, and whether it ships or was trained a moment ago."""
+    """Its size, and how long it was trained."""
     height, width = method.config.shape
-    ours = shipped(method.config.stages) is not None
-    how = "that ships with the course" if ours else "that was trained here, briefly"
-    return f"a network for {width} x {height} pixels {how}"
+    found = _best(method.config.stages)
+    if found is None:
+        return f"a network for {width} x {height} pixels, trained here, briefly"
+    steps = found[1].get("steps")
+    return f"a network for {width} x {height} pixels, trained for {steps:,} steps"
 
 
 # -- walls -----------------------------------------------------------------------------
@@ -273,6 +279,21 @@ def enlarged(picture: Tensor, shape: tuple[int, int]) -> Tensor:
 def part_of(number: int) -> str:
     """The part of a garment that a landmark belongs to."""
     return next(part for part, numbers in PARTS.items() if number in numbers)
+
+
+def caption(fig: Figure, text: str) -> dict[str, float]:
+    """One line of words in place of a picture."""
+    fig.set_layout_engine("none")
+    ax = fig.add_axes((0, 0, 1, 1))
+    ax.set_axis_off()
+    ax.text(0.01, 0.5, text, va="center", fontsize=11)
+    return {}
+
+
+def save_picture(picture: Tensor, path: Path) -> None:
+    """A picture ``(1|3, H, W)`` in [0, 1] as a file."""
+    values = (255 * as_array(picture).clip(0, 1)).round().astype("uint8")
+    Image.fromarray(values).save(path)
 
 
 # -- flows to look at ------------------------------------------------------------------
