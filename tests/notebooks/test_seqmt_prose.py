@@ -115,9 +115,6 @@ def test_12_says_where_the_weights_of_terms_stop_helping(blocks):
     strict, loose = (blocks[f"Seq-MT(L+T,alpha={a})@5"] for a in ("10", "0.01"))
     assert strict > loose and loose < blocks["Seq-MT(L)@5"] < strict
     assert "the error is worse than at a hundredth of the weight" in words("12")
-    text = words("11")
-    assert "vary by a factor of a hundred before the term stops helping" in text
-    assert "Ten times too much is worse than a hundred times too little" in text
 
 
 def test_12_says_which_terms_help_hands_and_faces():
@@ -150,7 +147,5 @@ def test_03_says_what_the_rule_does():
     assert seeds_needed(1.0, 1.0) > 3
 
 
-def test_10_and_13_agree_that_the_truth_names_every_class():
-    assert "The truth scores 100 %" in words("10")
-    assert "Not even the truth" not in words("10")
+def test_13_agrees_that_the_truth_names_every_class():
     assert "If there were such pairs" not in words("13")
