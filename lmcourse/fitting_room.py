@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
@@ -24,11 +25,11 @@ from torch import Tensor
 import lmlib
 import lmscenes
 from lmcourse.budget import budget
-from lmcourse.plots import as_array, figure, show
+from lmcourse.plots import as_array, draw_image, figure, show
 from lmlib.checkpoints import read_metadata
 from lmlib.geometry import from_pixels, pixel_grid, to_pixels
 from lmlib.methods.salvton import STAGES, Salvton, SalvtonConfig
-from lmlib.methods.salvton.flows import ABSENT, VISIBLE, Links, warp
+from lmlib.methods.salvton.flows import VISIBLE, Links, squares, warp
 from lmlib.methods.salvton.patches import Patches
 from lmlib.palette import COLOURS
 from lmlib.places import repository_root
@@ -353,13 +354,6 @@ def open_method() -> None:
     )
 
 
-def without(links: Links, numbers: Iterable[int]) -> Links:
-    """The links with some landmarks set absent on the person."""
-    attribute = links.attribute.clone()
-    attribute[:, [*numbers]] = ABSENT
-    return links._replace(attribute=attribute)
-
-
 # -- patches ---------------------------------------------------------------------------
 
 
@@ -388,3 +382,25 @@ def fitted_turn(flow: Tensor, mask: Tensor, cut: Patches, k: int) -> Tensor:
         return torch.eye(2)
     here = F.pad(cut.offsets[0, k], (0, 1), value=1.0)
     return torch.linalg.lstsq(weight * here, weight * places).solution[:2].T
+
+
+# -- landmarks -------------------------------------------------------------------------
+
+
+def near_landmarks(links: Links, which: Iterable[int], size: tuple[int, int]) -> Tensor:
+    """Pixels ``(B, 1, H, W)`` (bool) in squares of a fifth of the height around the
+    active ones of some landmarks of the person."""
+    k = [*which]
+    value = links.active[:, k].float()
+    maps = squares(links.person[:, k], value, size, size[0] / 5, 0.0)
+    return maps.amax(1, keepdim=True) > 0.5
+
+
+def moved_to(links: Links, device) -> Links:
+    """The same on another device."""
+    return Links(*(part.to(device) for part in links))
+
+
+def plain_picture(ax: Axes, picture: Tensor) -> None:
+    """One picture in axes of a widget's own."""
+    draw_image(ax, enlarged(picture, (384, 288)))

@@ -12,8 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lmcourse.fitting_room import cloth_of, fitted_turn, one
-from lmlib.methods.salvton import Links, links_of
+from lmcourse.fitting_room import (
+    PEOPLE,
+    Wall,
+    cloth_of,
+    fitted_turn,
+    on_white,
+    one,
+    shipped,
+    triplets,
+)
+from lmlib.methods.salvton import Links, links_of, worn_garment
 from lmlib.methods.salvton.flows import warp
 from lmlib.methods.salvton.patches import blend, log_box, match, windows
 from lmlib.samples import Batch
@@ -134,3 +143,57 @@ def coarse(flow: Tensor, mask: Tensor, cell: int) -> Tensor:
         known = torch.maximum(known, (near > 0).float())
     how = {"mode": "bilinear", "align_corners": False}
     return F.interpolate(mean, size=flow.shape[-2:], **how)
+
+
+# -- a first picture -------------------------------------------------------------------
+
+
+def open_training() -> None:
+    """51: garments warped by coarse flows, by finer ones, and as they should be."""
+    method = shipped(("warps",))
+    batch = triplets(PEOPLE[1:], method.config.shape if method else (128, 96))
+    cloth, links = cloth_of(batch), links_of(batch)
+    if method is None:
+        high = batch["image"].shape[-2]
+        flows = [
+            coarse(batch["flow"], batch["target_mask"], high // n) for n in (4, 8, 32)
+        ]
+    else:
+        seen = batch["image"], batch["garment"], batch["garment_mask"]
+        flows = method.warps(*seen, links).flows
+        size = batch["image"].shape[-2:]
+        how = {"size": size, "mode": "bilinear", "align_corners": False}
+        flows = [F.interpolate(flow, **how) for flow in flows]
+    names = ("the garment", *(f"level {n + 1}" for n in range(len(flows))), "wanted")
+    wall = Wall(len(names), len(PEOPLE) - 1, names, side=178, high=3.6)
+    shown = [cloth, *(warp(cloth, flow) for flow in flows), worn_garment(batch)]
+    cut = slice(0, round(batch["image"].shape[-2] * 3.6 / 4))
+    for column, pictures in enumerate(shown):
+        where = batch["target_mask"] if column else pictures[:, 3:]
+        for row, picture in enumerate(on_white(torch.cat([pictures[:, :3], where], 1))):
+            wall.put(picture[:, cut], column, row)
+    wall.show(
+        "Three garments, flat on the left and as they should be worn on the right. In "
+        "between: bent by a flow of few cells, of more, and of many, cut out by the "
+        "true outline."
+    )
+
+
+def open_ablations() -> None:
+    """52: one garment with patches that are too small, right, and too large."""
+    batch = triplets(PEOPLE[3:], (128, 96))
+    lab = Lab(batch, cells=16)
+    shown = {"global flow alone": (lab.whole, lab.flow)}
+    for name, patch in (("small patches", 0.05), ("middling", 0.14), ("large", 0.34)):
+        shown[name] = lab.warps(Setting(patch))[:2]
+    wall = Wall(5, 1, (*shown, "wanted"), side=178)
+    inside = batch["target_mask"]
+    for column, (cloth, _) in enumerate(shown.values()):
+        wall.put(on_white(torch.cat([cloth[:, :3], inside], 1))[0], column)
+        wall.say(f"{lab.psnr(cloth).item():.1f} dB", column)
+    wall.put(on_white(torch.cat([batch["target"], inside], 1))[0], 4)
+    wall.show(
+        "A garment on somebody whose forearm crosses the trunk: by a coarse global "
+        "flow, with small, middling and large patches around its landmarks, and as it "
+        "should be; with the PSNR inside the garment."
+    )

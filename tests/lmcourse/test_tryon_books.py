@@ -1,0 +1,165 @@
+"""What the try-on notebooks share: walls, the laboratory, the editor."""
+
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import torch
+
+from lmcourse import fitting_room as room
+from lmcourse import tryon_editor as editing
+from lmcourse.tryon_lab import Lab, Setting, coarse
+from lmlib.geometry import to_pixels
+from lmlib.methods.salvton import Salvton, SalvtonConfig, links_of
+from lmlib.methods.salvton.flows import standing, warp
+from lmlib.methods.salvton.patches import windows
+
+SIZE = 64, 48
+
+
+@cache
+def some():
+    return room.triplets((100_007, 100_011, 100_012), SIZE)
+
+
+@cache
+def fitting(number=0):
+    torch.manual_seed(0)
+    method = Salvton(replace(SalvtonConfig.tryon_class(), ngf=8)).eval()
+    return editing.Fitting(method, room.one(some(), number), annotated=True)
+
+
+# -- pictures --------------------------------------------------------------------------
+
+
+def test_every_landmark_belongs_to_one_part():
+    numbers = [k for part in room.PARTS.values() for k in part]
+    assert sorted(numbers) == list(range(32)) == list(range(len(room.NAMES)))
+    assert "cuff" in room.NAMES[15] and room.part_of(15) == "left sleeve"
+
+
+def test_a_wall_puts_points_where_pictures_have_them():
+    wall = room.Wall(3, 2, side=100)
+    corners = torch.tensor([[-1.0, -1.0], [1.0, 1.0]])
+    found = wall.on(corners, column=2, row=1)
+    rim = 3 * room.RIM / 100
+    wanted = torch.tensor([[6 + rim, 4 + rim], [9 - rim, 8 - rim]])
+    torch.testing.assert_close(found, wanted)
+
+
+def test_a_wall_draws_no_absent_landmark_and_hollows_occluded_ones():
+    wall = room.Wall(1)
+    attribute = torch.zeros(32, dtype=torch.long)
+    attribute[3], attribute[15] = 2, 1
+    wall.landmarks(torch.zeros(32, 2), attribute)
+    drawn = wall.ax.get_lines()
+    assert len(drawn) == 2
+    assert {line.get_markerfacecolor() == "none" for line in drawn} == {True, False}
+
+
+def test_a_chart_tells_all_places_apart():
+    chart = room.chart(24, 18, squares=0)
+    colours = chart.flatten(1).T
+    apart = torch.cdist(colours, colours) + torch.eye(len(colours))
+    assert apart.min() > 0.01
+
+
+def test_a_cut_out_patch_shows_the_pixels_of_the_image():
+    images = torch.rand(1, 3, *SIZE, generator=torch.Generator().manual_seed(0))
+    point = torch.tensor([[[0.1, -0.2]]])
+    cut = windows(point, SIZE, (5, 7))
+    x, y = to_pixels(point[0, 0], SIZE).round().long().tolist()
+    shown = room.cut_out(images, cut, 0, (5, 7))
+    torch.testing.assert_close(shown, images[0, :, y - 2 : y + 3, x - 3 : x + 4])
+    middle = room.in_patch(point[0, 0], cut, 0, (5, 7))
+    assert middle.abs().max() < 1 / 5  # within half a pixel of the patch's middle
+
+
+def test_the_fitted_turn_is_that_of_an_affine_flow():
+    turn = torch.tensor([[0.8, -0.5], [0.4, 1.2]])
+    here = to_pixels(standing(torch.zeros(1, 1, *SIZE)).permute(0, 2, 3, 1), SIZE)
+    flow = here @ turn.T + torch.tensor([3.0, -2.0])
+    flow = (2 * flow + 1) / torch.tensor([48.0, 64.0]) - 1
+    cut = windows(torch.tensor([[[0.2, 0.3]]]), SIZE, (9, 9))
+    mask = torch.ones(1, 1, *SIZE)
+    found = room.fitted_turn(flow.permute(0, 3, 1, 2), mask, cut, 0)
+    torch.testing.assert_close(found, turn, rtol=1e-3, atol=1e-3)
+
+
+# -- the laboratory --------------------------------------------------------------------
+
+
+def test_a_coarse_flow_keeps_an_affine_flow_inside():
+    flow = 0.8 * standing(torch.zeros(1, 1, *SIZE)) + 0.05
+    found = coarse(flow, torch.ones(1, 1, *SIZE), 8)
+    inside = (found - flow)[:, :, 8:-8, 8:-8].abs().max()
+    assert inside < 1e-5
+
+
+def test_the_laboratory_answers_as_geometry_demands():
+    lab = Lab(some())
+    assert lab.gain(Setting(landmarks=0)).abs().max() < 1e-5
+    assert lab.gain(Setting(permuted=True)).mean() < 0
+    doses = [lab.gain(Setting(jitter=j)).mean() for j in (0.0, 1.0, 2.0, 4.0)]
+    assert doses == sorted(doses, reverse=True)
+    warm, hot = (lab.gain(Setting(temperature=t)).mean() for t in (1.0, 100.0))
+    assert hot < warm
+    whole = lab.psnr(warp(some()["garment"], some()["flow"])).mean()
+    assert whole > lab.psnr(lab.warps(Setting())[0]).mean()
+
+
+# -- the editor ------------------------------------------------------------------------
+
+
+def test_handles_take_their_neighbours_along_and_nothing_else():
+    fit = fitting()
+    handles = fit.start.clone()
+    handles[0] += torch.tensor([0.0, 0.2])  # the collar
+    step = fit.edited(handles).person - fit.links.person
+    for k in range(32):
+        wanted = 0.2 * editing.HANDLES["collar"].get(k, 0.0)
+        torch.testing.assert_close(step[0, k], torch.tensor([0.0, wanted]))
+
+
+def test_sleeves_are_set_absent_on_the_person_only():
+    fit = fitting()
+    links = fit.edited(sleeves="left one absent")
+    assert (links.attribute[0, 9:17] == 0).all()
+    torch.testing.assert_close(links.attribute[:, 17:], fit.links.attribute[:, 17:])
+    torch.testing.assert_close(links.present, fit.links.present)
+    both = fit.edited(sleeves="both absent").attribute[0]
+    assert (both[9:17] == 0).all() and (both[19:27] == 0).all()
+    with pytest.raises(ValueError, match="sleeves are"):
+        fit.edited(sleeves="gone")
+
+
+def test_an_edit_changes_the_picture_and_no_edit_does_not():
+    fit = fitting()
+    before = fit.picture()
+    torch.testing.assert_close(fit.picture(fit.edited(fit.start)), before)
+    links = editing.edit(fit, "longer hem")
+    assert editing.change(before, fit.picture(links)).max() > 0
+    near = fit.near(links)
+    assert 0 < near.float().mean() < 0.8
+    assert not fit.near(fit.links).any()
+
+
+def test_locality_is_the_share_of_change_that_is_near():
+    before, after = torch.zeros(3, 2, 2), torch.zeros(3, 2, 2)
+    after[:, 0, 0], after[:, 1, 1] = 0.3, 0.1
+    near = torch.tensor([[True, False], [False, False]])
+    assert abs(editing.locality(before, after, near) - 0.75) < 1e-6
+
+
+def test_the_editor_draws_what_the_hand_does():
+    editor = editing.Editor([fitting(0), fitting(2)])
+    assert editor.hand.value["change (%)"] == 0
+    moved = [list(p) for p in editor.hand.points]
+    moved[3][1] -= 0.3
+    editor.hand.points = moved
+    assert editor.hand.value["change (%)"] > 0
+    editor.choose(1)
+    assert editor.hand.value["change (%)"] == 0
+    editor.set_sleeves("both absent")
+    assert (links_of(editor.fitting.batch).attribute > 0).any()
+    assert editor.hand.value["change (%)"] > 0
