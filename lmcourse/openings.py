@@ -285,5 +285,5 @@ def one_map(square: int = 1, numbers: Sequence[int] = CHAINS) -> tuple[Figure, s
         "Where two networks look for the second square: its map as light, the map's "
         "mean as a marker, the truth as a ring. Above, the map lights a few wrong "
         "places and its mean falls between them; below, it is spread over the whole "
-        "figure, and its mean is right all the same."
+        "figure, and its mean is nearly right all the same."
     )

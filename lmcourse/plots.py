@@ -140,7 +140,7 @@ def compact(image: Image.Image) -> tuple[str, bytes]:
     if (off.max(-1) > 12).mean() <= 0.01:
         return "image/png", png(fewer, 9)
     buffer = io.BytesIO()
-    image.save(buffer, "jpeg", quality=82, subsampling=0, optimize=True)
+    image.save(buffer, "jpeg", quality=78, subsampling=0, optimize=True)
     kinds = {"image/png": png(image, 9), "image/jpeg": buffer.getvalue()}
     return min(kinds.items(), key=lambda item: len(item[1]))
 

@@ -1,6 +1,7 @@
 """Exercises of notebook 03: errors under a mask, PCK, regression, the normaliser, and
 when a difference between two settings has been shown."""
 
+import numpy as np
 import torch
 from torch.nn.functional import pad
 
@@ -357,7 +358,9 @@ def examine_verdict(fn):
     for n in (2, 3, 4, 6):
         for effect in (-1.0, -0.4, 0.5):
             look = {"draws": 40, "shared": 1.0, "mean": 5.0, "seed": n}
-            runs = torch.tensor(simulate(effect, 0.5, n, **look))  # (2, draws, n)
+            runs = torch.tensor(
+                np.stack(simulate(effect, 0.5, n, **look))
+            )  # (2, draws, n)
             pairs += list(runs.unbind(1))
     right = [verdict_solution(*pair) for pair in pairs]
     got = [fn(*pair) for pair in pairs]

@@ -56,6 +56,7 @@ from torch import Tensor, nn
 from lmlib.geometry import full_precision, pixel_grid
 from lmlib.layers import check_images
 from lmlib.methods.base import Config, FitOptions, Method
+from lmlib.processes import Dropout, drawn
 from lmlib.samples import Batch, Pool
 from lmlib.schedules import cosine
 
@@ -322,7 +323,7 @@ def fully_connected(config: DlanConfig, channels: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for width in config.hidden:
         layers += [nn.Linear(inputs, width), nn.ReLU()]
-        layers += [nn.Dropout(config.dropout)] if config.dropout else []
+        layers += [Dropout(config.dropout)] if config.dropout else []
         inputs = width
     return nn.Sequential(*layers)
 
@@ -476,7 +477,7 @@ class Dlan(Method):
         ones."""
         if not self.config.mirror:
             return batch
-        return mirrored(batch, torch.rand(len(batch["image"])) < 0.5)
+        return mirrored(batch, drawn(torch.rand, (len(batch["image"]),)) < 0.5)
 
     @classmethod
     def suited(cls, config: DlanConfig, batch: Batch) -> DlanConfig:

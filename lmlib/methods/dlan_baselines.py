@@ -42,6 +42,7 @@ from lmlib.methods.dlan import (
     transform,
     trunk,
 )
+from lmlib.processes import drawn
 from lmlib.samples import Batch, Pool
 from lmlib.schedules import cosine
 
@@ -309,7 +310,7 @@ class Dfa(Base):
 def jittered(boxes: Float[Tensor, "b 4"], share: float) -> Float[Tensor, "b 4"]:
     """Boxes whose sides have moved by up to ``share`` of their lengths."""
     side = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
-    move = 2 * torch.rand(boxes.shape).to(boxes) - 1
+    move = 2 * drawn(torch.rand, boxes.shape).to(boxes) - 1
     return boxes + share * side * move
 
 
@@ -476,10 +477,10 @@ class JointRpn(Base):
                          strict=True))  # fmt: skip
         with torch.no_grad():
             good = overlap(boxes, truth[:, None])[..., 0] > POSITIVE
-            luck = torch.rand(good.shape).to(logits).masked_fill(~good, -1)
-            drawn = boxes.gather(1, luck.argmax(1)[:, None, None].expand(-1, 1, 4))
+            luck = drawn(torch.rand, good.shape).to(logits).masked_fill(~good, -1)
+            picked = boxes.gather(1, luck.argmax(1)[:, None, None].expand(-1, 1, 4))
             spare = jittered(truth, self.config.jitter)[:, None]
-            chosen = drawn.where(good.any(1)[:, None, None], spare)
+            chosen = picked.where(good.any(1)[:, None, None], spare)
             frames = frames_of(chosen, self.config.context)
         places, seen_logits = self.inside(maps, frames)
         marks, seen = batch["landmarks"], batch["visible"]

@@ -1,0 +1,292 @@
+"""Pictures of garments with frames and landmarks: what notebooks 40 to 43 draw with.
+
+A garment has the same number at any size, and landmarks lie in [-1, 1]: a network reads
+it at its own size, and what it finds is drawn over a large picture.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Polygon
+from scipy.spatial import ConvexHull
+from torch import Tensor
+
+import lmlib
+from lmcourse.evidence.paper import PaperTable, paper_tables
+from lmcourse.plots import draw_image, draw_points, figure, marker, show
+from lmlib.checkpoints import read_metadata
+from lmlib.methods.dlan import Dlan, Step, frame_corners, transform
+from lmlib.palette import colour
+from lmlib.places import repository_root
+from lmlib.samples import Batch
+from lmscenes import Garments
+
+SIDE = 222  # pixels of a picture; four fill the width of a page
+NAMES = Garments.names
+TEST = 300_000  # number of the first picture to measure on, as in the tables
+THRESHOLD = 35 / 512  # of the side: a landmark within it is detected (section 5)
+OPENING = (100_004, 100_034, 100_018, 100_027)
+GALLERY = (100_004, 100_009, 100_023, 100_028, 100_018, 100_034, 100_037, 100_044)
+
+
+# -- pictures and networks -------------------------------------------------------------
+
+
+@cache
+def _picture(number: int, side: int, knobs: tuple) -> Batch:
+    return Garments(side, **dict(knobs)).batch([number])
+
+
+def pictures(numbers: Iterable[int], side: int = SIDE, **knobs) -> Batch:
+    """Garments by their numbers, ``side`` pixels a side; kept, as they are drawn often.
+
+    ``knobs`` are those of ``Garments``.
+    """
+    some = [_picture(int(n), side, tuple(sorted(knobs.items()))) for n in numbers]
+    return {name: torch.cat([one[name] for one in some]) for name in some[0]}
+
+
+def detector() -> Dlan:
+    """The network that notebooks draw with: of those that ship with frames for every
+    landmark, the one for the largest pictures, and of these the best."""
+    found = {}
+    for file in (repository_root() / "data/checkpoints").glob("dlan-*.safetensors"):
+        said = read_metadata(file)
+        config = said["config"]
+        if said["method"] == "dlan" and config["attention_steps"] > 1:
+            rank = config["size"], said["metrics"].get("pdl", 0.0)
+            found[(*rank, file.name)] = file
+    if not found:
+        raise FileNotFoundError("no dlan network in data/checkpoints")
+    return lmlib.load(found[max(found)], "cpu").method
+
+
+@torch.no_grad()
+def traced(method: Dlan, numbers: Iterable[int], **knobs) -> list[Step]:
+    """All steps of a network on some garments, read at the network's own size."""
+    return method.trace(pictures(numbers, method.config.size, **knobs)["image"])
+
+
+def there(batch: Batch, n: int = 0) -> list[int]:
+    """Slots of garment ``n`` whose landmarks lie in the picture, seen or hidden."""
+    return (batch["landmarks"][n].abs() < 1).all(-1).nonzero()[:, 0].tolist()
+
+
+def at_size(batch: Batch, numbers: Iterable[int], side: int) -> Tensor:
+    """The batch's images, or the same garments drawn ``side`` pixels a side."""
+    same = batch["image"].shape[-1] == side
+    return batch["image"] if same else Garments(side).batch(numbers)["image"]
+
+
+# -- what the paper prints -------------------------------------------------------------
+
+
+def _tables() -> dict[str, PaperTable]:
+    try:
+        return paper_tables("dlan")
+    except ValueError:
+        return {}
+
+
+def printed() -> dict[tuple[str, str], float]:
+    """(setting, metric) of ours -> what the paper prints for it."""
+    found = {}
+    for table in _tables().values():
+        for row, cells in table.rows.items():
+            for column, value in cells.items():
+                names = {"row": row, "column": column}
+                ours = table.setting.format(**names), table.metric.format(**names)
+                found[ours] = value
+    return found
+
+
+def printed_by_landmark() -> dict[str, tuple[list[float], float]]:
+    """Method -> the six rates of the paper's table 4 and its printed mean."""
+    found = {}
+    for table in _tables().values():
+        if "table 4" in table.source and table.percents[-1] == 7:
+            for row, cells in table.rows.items():
+                if len(cells) == 7:
+                    *six, mean = (cells[column] for column in sorted(cells))
+                    found[row] = six, mean
+    return found
+
+
+# -- drawing ---------------------------------------------------------------------------
+
+
+def draw_frame(
+    ax: Axes, theta: Tensor, tint: str = "white", width: float = 2.0, top: bool = True
+):
+    """The outline of one frame ``(2, 3)``, edged in black; ``top``: its top thicker."""
+    corners = frame_corners(theta[None, None])[0, 0]
+    for edge, line in (("black", width + 1.6), (tint, width)):
+        look = {"fill": False, "edgecolor": edge, "linewidth": line, "zorder": 4}
+        ax.add_patch(Polygon(corners.tolist(), closed=True, clip_on=True, **look))
+    if top:
+        look = {"color": tint, "linewidth": 1.9 * width, "zorder": 4}
+        ax.plot(*corners[:2].T, "-", solid_capstyle="butt", clip_on=True, **look)
+    return ax
+
+
+def draw_frames(ax: Axes, theta: Tensor, slots: Sequence[int], width: float = 2.0):
+    """Frames ``(J, 2, 3)`` of some landmarks, in the landmarks' colours."""
+    for slot in slots:
+        draw_frame(ax, theta[slot], colour(slot), width, top=False)
+    return ax
+
+
+def draw_landmarks(ax: Axes, points: Tensor, slots: Sequence[int], size: float = 90):
+    """Landmarks of some slots, each in its slot's colour and shape."""
+    for slot in slots:
+        look = {"facecolors": [colour(slot)], "marker": marker(slot)}
+        draw_points(ax, points[slot : slot + 1], size=size, clip_on=True, **look)
+    return ax
+
+
+def draw_truth(ax: Axes, points: Tensor, slots: Sequence[int], size: float = 190):
+    """White rings at the true places of some slots."""
+    look = {"facecolors": "none", "linewidths": 2.0, "zorder": 6}
+    for line, edge in ((4.0, "black"), (2.0, "white")):
+        look |= {"linewidths": line, "edgecolors": edge}
+        ax.scatter(*points[list(slots)].T, s=size, **look)
+    return ax
+
+
+def draw_misses(ax: Axes, points: Tensor, truth: Tensor, slots: Sequence[int]):
+    """Red lines from the answers of some slots to the rings of their true places."""
+    for slot in slots:
+        ends = torch.stack([points[slot], truth[slot]])
+        ax.plot(*ends.T, "-", color="red", lw=2.5, zorder=4)
+    draw_truth(ax, truth, slots)
+    return draw_landmarks(ax, points, slots)
+
+
+def draw_hull(ax: Axes, points: Tensor):
+    """The convex hull of points ``(n, 2)``, dashed; n is 3 or more."""
+    corners = points[ConvexHull(points.double().numpy()).vertices]
+    for edge, line in (("black", 3.6), ("white", 2.0)):
+        look = {"fill": False, "edgecolor": edge, "linewidth": line, "zorder": 3}
+        ax.add_patch(Polygon(corners.tolist(), closed=True, ls="--", **look))
+    return ax
+
+
+def seen_in(image: Tensor, theta: Tensor, side: int = 96) -> Tensor:
+    """What a frame ``(2, 3)`` shows of a picture ``(3, H, W)``; black is outside it."""
+    return transform(image[None], theta[None, None], side)[0, 0]
+
+
+def board(columns: int, rows: int = 1, titles: Sequence[str] = (), width: float = 9.0):
+    """A figure of large square pictures: its axes row by row."""
+    each = width / columns
+    fig, axes = figure(width, rows * (each + 0.27 * bool(titles)), rows, columns,
+                       squeeze=False)  # fmt: skip
+    for ax in axes:
+        ax.set_axis_off()
+    for ax, title in zip(axes, titles, strict=False):
+        ax.set_title(title, fontsize=12)
+    return fig, axes
+
+
+def legend(fig: Figure, slots: Sequence[int] = range(8)) -> None:
+    """Names of the slots, with their colours and shapes, below a figure."""
+    look = {"ls": "", "ms": 9, "mec": "white"}
+    marks = [
+        Line2D([], [], marker=marker(s), color=colour(s), label=NAMES[s], **look)
+        for s in slots
+    ]
+    place = {"loc": "outside lower center", "ncols": 4, "frameon": False}
+    fig.legend(handles=marks, fontsize=11, **place)
+
+
+def one_and_many(fig: Figure) -> tuple[Axes, list[Axes]]:
+    """One large square panel, and eight small ones beside it, in a figure three times
+    as wide as high."""
+    fig.set_layout_engine("none")  # every place is said
+    large = fig.add_axes((0.0, 0.0, 1 / 3, 1.0))
+    small = [
+        fig.add_axes((0.345 + 0.165 * (k % 4), 0.5 * (k < 4), 0.155, 0.43))
+        for k in range(8)
+    ]
+    for ax in (large, *small):
+        ax.set_axis_off()
+    return large, small
+
+
+def show_attention(numbers: Sequence[int] = OPENING) -> None:
+    """Garments on which frames close in on the landmarks: the first picture of 40."""
+    method, large = detector(), pictures(numbers)
+    steps = traced(method, numbers)
+    fig, axes = board(len(numbers))
+    for n, ax in enumerate(axes):
+        slots = there(large, n)
+        draw_image(ax, large["image"][n])
+        draw_frame(ax, steps[1].theta[n, 0], "white", 2.0)
+        draw_frames(ax, steps[-1].theta[n], slots, 2.4)
+        draw_landmarks(ax, steps[-1].landmarks[n], slots, 100)
+    alt = (
+        "Four pictures of garments. In each, a white frame around the garment, small "
+        "coloured frames around collar, cuffs, waist and hem, and the landmark that a "
+        "network has found in each of them."
+    )
+    show(fig, alt)
+
+
+def show_gallery(numbers: Sequence[int] = GALLERY) -> None:
+    """Garments with what a network finds, and the truth: the first picture of 43."""
+    method, large = detector(), pictures(numbers)
+    points = traced(method, numbers)[-1].landmarks
+    fig, axes = board(4, len(numbers) // 4)
+    for n, ax in enumerate(axes):
+        slots = [s for s in there(large, n) if large["visible"][n, s]]
+        draw_image(ax, large["image"][n])
+        draw_truth(ax, large["landmarks"][n], slots)
+        draw_landmarks(ax, points[n], slots)
+    alt = (
+        "Eight garments, near and far, plain and patterned. Rings are the true places "
+        "of collar, cuffs, waist and hem, coloured marks what a network has found."
+    )
+    show(fig, alt)
+
+
+def show_before_after(numbers: Sequence[int] = OPENING[:2]) -> None:
+    """Frames of an untrained and of a trained network: the first picture of 41."""
+    trained = detector()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        untrained = Dlan(trained.config).eval()
+    large = pictures(numbers)
+    fig, axes = board(2 * len(numbers), 1, ["before", "after"] * len(numbers))
+    for k, ax in enumerate(axes):
+        n, method = k // 2, (untrained, trained)[k % 2]
+        last, slots = traced(method, numbers)[-1], there(large, n)
+        draw_image(ax, large["image"][n])
+        draw_frames(ax, last.theta[n], slots, 2.4)
+        draw_landmarks(ax, last.landmarks[n], slots, 100)
+    alt = (
+        "Garments before and after training. Before, every frame is the whole picture "
+        "and every answer lies near its middle; after, small frames sit around collar, "
+        "cuffs, waist and hem."
+    )
+    show(fig, alt)
+
+
+def show_looks(number: int = OPENING[0]) -> None:
+    """One garment at every look of a network: the first picture of 42."""
+    method, large = detector(), pictures([number])
+    steps, slots = traced(method, [number]), there(large)
+    fig, axes = board(len(steps), 1, [f"look {i}" for i in range(len(steps))])
+    for i, ax in enumerate(axes):
+        draw_image(ax, large["image"][0])
+        draw_frames(ax, steps[i].theta[0], slots, 2.4)
+        draw_truth(ax, large["landmarks"][0], slots)
+        draw_landmarks(ax, steps[i].landmarks[0], slots)
+    alt = (
+        "A garment at each look of one network: frames shrink from the whole picture "
+        "to its landmarks, and the answers move towards the rings of the truth."
+    )
+    show(fig, alt)

@@ -1,0 +1,390 @@
+"""What the try-on notebooks share: triplets, pictures of people, and the networks.
+
+All pictures of a ``Wall`` are one matplotlib axes, so that a widget redraws quickly.
+Cells are 3 wide and 4 high, as the pictures are::
+
+    wall = Wall(3, heads=("garment", "person", "try-on"))
+    wall.put([garment, person, made])
+    wall.landmarks(links.person, links.attribute, column=2)
+    wall.show("A garment, a person, and the person in the garment")
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image
+from torch import Tensor
+
+import lmlib
+import lmscenes
+from lmcourse.budget import budget
+from lmcourse.plots import as_array, figure, show
+from lmlib.checkpoints import read_metadata
+from lmlib.geometry import from_pixels, pixel_grid, to_pixels
+from lmlib.methods.salvton import STAGES, Salvton, SalvtonConfig
+from lmlib.methods.salvton.flows import ABSENT, VISIBLE, Links, warp
+from lmlib.methods.salvton.patches import Patches
+from lmlib.palette import COLOURS
+from lmlib.places import repository_root
+from lmlib.samples import Batch, Stored
+from lmlib.training import fit
+
+NAMES = lmscenes.Tryon.names
+PARTS = {  # of a garment: numbers of its landmarks
+    "collar": tuple(range(7)),
+    "left sleeve": tuple(range(7, 17)),
+    "right sleeve": tuple(range(17, 27)),
+    "waist and hem": tuple(range(27, 32)),
+}
+MARKS = dict(zip(PARTS, ("o", "s", "D", "^"), strict=True))
+PAINT = dict(zip(PARTS, (COLOURS[0], COLOURS[1], COLOURS[2], COLOURS[4]), strict=True))
+RIM, HEAD, SIDE, PAGE = 2, 24, 24, 900  # pixels
+KEYS = ("target", "garment", "garment_mask", "target_mask", "garment_landmarks")
+KEYS += ("garment_present", "attribute")
+
+
+# -- triplets --------------------------------------------------------------------------
+
+
+@cache
+def _drawn(numbers: tuple[int, ...], size: tuple[int, int], knobs: tuple) -> Batch:
+    return lmscenes.Tryon(size, **dict(knobs)).batch(torch.tensor(numbers))
+
+
+def triplets(numbers: Iterable[int], size=(128, 96), **knobs) -> Batch:
+    """Triplets of the scene ``Tryon``; what was drawn before is not drawn again."""
+    return dict(_drawn(tuple(numbers), tuple(size), tuple(sorted(knobs.items()))))
+
+
+def one(batch: Batch, number: int) -> Batch:
+    """The triplet in this place of a batch, as a batch of one."""
+    return {name: value[number : number + 1] for name, value in batch.items()}
+
+
+def cloth_of(batch: Batch) -> Tensor:
+    """Flat garments with their masks as a fourth channel, ``(B, 4, H, W)``."""
+    return torch.cat([batch["garment"], batch["garment_mask"]], 1)
+
+
+def on_white(cloth: Tensor) -> Tensor:
+    """Colours ``(..., 3, H, W)`` of warped garments ``(..., 4, H, W)``; white where
+    there is no cloth."""
+    colours, mask = cloth.split([3, 1], -3)
+    return colours * mask + 1 - mask
+
+
+# -- networks --------------------------------------------------------------------------
+
+
+def _best(stages: tuple[str, ...]) -> tuple[Path, dict] | None:
+    """The file and metadata of the network with these stages that ships and has seen
+    the largest images; the longest trained if there are several."""
+    found = []
+    for path in (repository_root() / "data" / "checkpoints").glob("salvton*"):
+        said = read_metadata(path)
+        if {*stages} <= {*said["config"]["stages"]}:
+            found.append((said["config"]["size"], said.get("steps") or 0, path, said))
+    return max(found, key=lambda each: each[:2])[2:] if found else None
+
+
+def shipped(stages: tuple[str, ...] = STAGES) -> Salvton | None:
+    """The best network with these stages that ships; None if there is none."""
+    found = _best(stages)
+    if found is None:
+        return None
+    return lmlib.load(found[0], "cpu").method.eval().requires_grad_(False)
+
+
+@cache
+def brief(stages: tuple[str, ...] = STAGES, steps: int = 120) -> Salvton:
+    """A network of 64x48 pixels, trained here and now, for a minute or two."""
+    steps = budget(quick=2, class_=steps, full=20 * steps)
+    data = practice()
+    torch.manual_seed(0)
+    method = Salvton(replace(SalvtonConfig.tryon_class(), stages=stages))
+    fit(method, data, data.indices, steps, progress=False)
+    return method.cpu().eval().requires_grad_(False)
+
+
+@cache
+def practice(size: tuple[int, int] = (64, 48)) -> Stored:
+    """A few hundred triplets to train on, drawn once."""
+    count = budget(quick=8, class_=240, full=2000)
+    return Stored(lmscenes.Tryon(size), range(count), KEYS)
+
+
+@cache
+def network() -> Salvton:
+    """A network with all three stages: the best that ships, or a briefly trained
+    one."""
+    return shipped() or brief()
+
+
+def about(method: Salvton) -> str:
+    """Its size, and how long it was trained."""
+    height, width = method.config.shape
+    found = _best(method.config.stages)
+    if found is None:
+        return f"a network for {width} x {height} pixels, trained here, briefly"
+    steps = found[1].get("steps")
+    return f"a network for {width} x {height} pixels, trained for {steps:,} steps"
+
+
+# -- walls -----------------------------------------------------------------------------
+
+
+class Wall:
+    """``columns`` by ``rows`` cells; words above (``heads``) and beside (``sides``).
+
+    ``side`` is the width of a cell in pixels; by default as large as the page allows,
+    and at most 224. A widget hands over its ``fig``, whose size is its own. ``high``:
+    how high a cell is, where 4 is as high as a picture.
+    """
+
+    def __init__(
+        self,
+        columns: int,
+        rows: int = 1,
+        heads: Sequence[str] = (),
+        sides: Sequence[str] = (),
+        *,
+        side: int | None = None,
+        fig: Figure | None = None,
+        high: float = 4.0,
+    ):
+        self.high = high
+        left, top = SIDE * bool(sides), HEAD * bool(heads)
+        if fig is not None:
+            width, height = fig.get_size_inches() * 100
+            tall = (height - top) / rows * 3 / high
+            side = int(min((width - left) / columns, tall))
+        self.side = side or min(224, (PAGE - left) // columns)
+        tall = self.side * high / 3
+        if fig is None:
+            width, height = left + columns * self.side, top + rows * tall
+            fig = figure(width / 100, height / 100)[0]
+            fig.clear()
+        fig.set_layout_engine("none")
+        across, down = columns * self.side / width, rows * tall / height
+        self.fig = fig
+        self.ax = fig.add_axes((left / width, 1 - top / height - down, across, down))
+        self.ax.set(xlim=(0, 3 * columns), ylim=(high * rows, 0))
+        self.ax.set_axis_off()
+        gap = 15 / self.side
+        for column, text in enumerate(heads):
+            look = {"ha": "center", "va": "bottom", "fontsize": 10.5}
+            self.ax.text(3 * column + 1.5, -gap, text, **look)
+        for row, text in enumerate(sides):
+            look = {"ha": "right", "va": "center", "rotation": 90, "fontsize": 10.5}
+            self.ax.text(-gap, high * (row + 0.5), text, **look)
+
+    def put(
+        self, pictures: Tensor | Iterable[Tensor], column: int = 0, row: int = 0
+    ) -> None:
+        """One picture ``(1|3, H, W)`` in [0, 1], or several side by side."""
+        alone = torch.is_tensor(pictures) and pictures.ndim == 3
+        pictures = [pictures] if alone else list(pictures)
+        shape = round(self.side * self.high / 3) - 2 * RIM, self.side - 2 * RIM
+        sheet = torch.cat([F.pad(enlarged(x, shape), [RIM] * 4, value=1.0)
+                           for x in pictures], -1)  # fmt: skip
+        values = (255 * as_array(sheet)).round().astype("uint8")
+        top = self.high * row
+        box = (3 * column, 3 * (column + len(pictures)), top + self.high, top)
+        limits = self.ax.get_xlim(), self.ax.get_ylim()
+        self.ax.imshow(values, extent=box, interpolation="nearest", aspect="auto")
+        self.ax.set(xlim=limits[0], ylim=limits[1])
+
+    def on(self, points: Tensor, column: int = 0, row: int = 0) -> Tensor:
+        """Points of a picture in [-1, 1], ``(..., 2)``, in units of the wall."""
+        half = torch.tensor([1.5, self.high / 2])
+        rim = 3 * RIM / self.side
+        return half * torch.tensor([2 * column + 1, 2 * row + 1]) + points.detach() * (
+            half - rim
+        )
+
+    def landmarks(
+        self,
+        points: Tensor,
+        attribute: Tensor,
+        column: int = 0,
+        row: int = 0,
+        size: float = 6,
+        which: Iterable[int] = range(32),
+    ) -> None:
+        """Landmarks ``(32, 2)``, a colour and a shape for each part of a garment;
+        hollow if occluded, not there if absent (``attribute (32,)``)."""
+        places = self.on(points, column, row)
+        which = {*which}
+        for part, numbers in PARTS.items():
+            for state, filled in ((1, False), (VISIBLE, True)):
+                k = [n for n in numbers if attribute[n] == state and n in which]
+                look = {"ms": size, "mew": 1.0 if filled else 1.6, "zorder": 6}
+                look |= {"mfc": PAINT[part] if filled else "none"}
+                look |= {"mec": "white" if filled else PAINT[part]}
+                if k:
+                    self.ax.plot(*places[k].T, MARKS[part], ls="", **look)
+
+    def links(self, links: Links, which: Iterable[int], left: int, right: int) -> None:
+        """Lines from the garment's landmarks in cell ``left`` to the person's in cell
+        ``right``, of one triplet."""
+        starts, ends = self.on(links.garment[0], left), self.on(links.person[0], right)
+        for part, numbers in PARTS.items():
+            for k in {*numbers} & {*which}:
+                if links.active[0, k]:
+                    path = torch.stack([starts[k], ends[k]])
+                    self.ax.plot(*path.T, "-", c=PAINT[part], lw=1.3, zorder=5)
+
+    def plot(self, points: Tensor, look: str = "o", column=0, row=0, **more) -> None:
+        """Points ``(N, 2)`` or one, drawn by matplotlib's ``plot``."""
+        places = self.on(points.reshape(-1, 2), column, row)
+        self.ax.plot(*places.T, look, **({"zorder": 6} | more))
+
+    def boxes(
+        self, centres: Tensor, sides: Tensor, colours, column: int = 0, row: int = 0
+    ) -> None:
+        """Rectangles around points ``(N, 2)``; ``sides (N, 2)`` in shares of the
+        picture's width and height."""
+        middle = self.on(centres, column, row)
+        extent = sides * torch.tensor([3.0, self.high])
+        for (x, y), (w, h), paint in zip(
+            middle.tolist(), extent.tolist(), colours, strict=True
+        ):
+            look = {"fill": False, "ec": paint, "lw": 1.8, "zorder": 5}
+            self.ax.add_patch(Rectangle((x - w / 2, y - h / 2), w, h, **look))
+
+    def say(self, text: str, column: int = 0, row: int = 0) -> None:
+        """Words at the foot of a cell."""
+        look = {"ha": "center", "va": "bottom", "fontsize": 10, "zorder": 7}
+        look["bbox"] = {"facecolor": "white", "alpha": 0.85, "lw": 0, "pad": 1.5}
+        self.ax.text(3 * column + 1.5, self.high * (row + 0.97), text, **look)
+
+    def show(self, alt: str) -> None:
+        """Display the wall with its description."""
+        show(self.fig, alt)
+
+
+def enlarged(picture: Tensor, shape: tuple[int, int]) -> Tensor:
+    """``(1|3, h, w)`` to ``(3, *shape)`` in [0, 1]; what is tiny keeps its pixels."""
+    how = "nearest-exact" if max(picture.shape[-2:]) < 40 else "bicubic"
+    bigger = F.interpolate(picture[None].detach().float(), shape, mode=how)[0]
+    return bigger.clamp(0, 1).expand(3, -1, -1)
+
+
+def part_of(number: int) -> str:
+    """The part of a garment that a landmark belongs to."""
+    return next(part for part, numbers in PARTS.items() if number in numbers)
+
+
+def caption(fig: Figure, text: str) -> dict[str, float]:
+    """One line of words in place of a picture."""
+    fig.set_layout_engine("none")
+    ax = fig.add_axes((0, 0, 1, 1))
+    ax.set_axis_off()
+    ax.text(0.01, 0.5, text, va="center", fontsize=11)
+    return {}
+
+
+def save_picture(picture: Tensor, path: Path) -> None:
+    """A picture ``(1|3, H, W)`` in [0, 1] as a file."""
+    values = (255 * as_array(picture).clip(0, 1)).round().astype("uint8")
+    Image.fromarray(values).save(path)
+
+
+# -- flows to look at ------------------------------------------------------------------
+
+
+def chart(height: int, width: int, squares: int = 8) -> Tensor:
+    """A picture ``(3, H, W)`` in which each place has a colour of its own: red grows to
+    the right, green downwards, and squares tell pulled from squeezed."""
+    x, y = ((pixel_grid(height, width) + 1) / 2).unbind(-1)
+    board = ((x * 0.75 * squares).floor() + (y * squares).floor()) % 2
+    paint = torch.stack([0.15 + 0.8 * x, 0.2 + 0.7 * y, 0.9 - 0.7 * x * y])
+    return paint * (1 - 0.3 * board)
+
+
+def flow_picture(flow: Tensor, mask: Tensor | None = None) -> Tensor:
+    """``chart`` as flows ``(B, 2, H, W)`` read it: equal colours are equal places of
+    the garment. White outside of ``mask``."""
+    paint = chart(4 * flow.shape[-2], 4 * flow.shape[-1])
+    seen = warp(paint.expand(len(flow), -1, -1, -1), flow)
+    return seen if mask is None else seen * mask + 1 - mask
+
+
+def glow(picture: Tensor, light: Tensor, dark: float = 0.5) -> Tensor:
+    """A darker grey picture ``(3, H, W)`` that turns yellow where ``light (H, W)`` is
+    1."""
+    grey = dark * picture.mean(0, keepdim=True).expand(3, -1, -1)
+    yellow = torch.tensor([1.0, 0.93, 0.15]).view(3, 1, 1).expand_as(grey)
+    return torch.lerp(grey, yellow, light.clamp(0, 1))
+
+
+# -- first pictures --------------------------------------------------------------------
+
+PEOPLE = (100_004, 100_009, 100_016, 100_012)  # test triplets with long sleeves, mostly
+
+
+def in_size(method: Salvton, numbers: Iterable[int]) -> Batch:
+    """Triplets as large as a network's images."""
+    return triplets(numbers, method.config.shape)
+
+
+def open_method() -> None:
+    """50: garments, people, and the people in the garments."""
+    method = shipped()
+    batch = triplets(PEOPLE, method.config.shape if method else (256, 192))
+    made = batch["target"]
+    if method is not None:
+        made = method.try_on(batch["image"], batch["garment"], batch["garment_mask"])
+    sides = ("garment", "person", "in the garment")
+    wall = Wall(len(PEOPLE), 3, sides=sides, side=218, high=3.3)
+    for row, pictures in enumerate((batch["garment"], batch["image"], made)):
+        cut = slice(0, round(pictures.shape[-2] * 3.3 / 4))
+        wall.put(pictures[:, :, cut], row=row)
+    who = "a network puts" if method else "somebody who knows everything puts"
+    wall.show(
+        "Above: four garments, laid flat. Middle: four people in other clothes. Below: "
+        f"the garments on the people, as {who} them on."
+    )
+
+
+def without(links: Links, numbers: Iterable[int]) -> Links:
+    """The links with some landmarks set absent on the person."""
+    attribute = links.attribute.clone()
+    attribute[:, [*numbers]] = ABSENT
+    return links._replace(attribute=attribute)
+
+
+# -- patches ---------------------------------------------------------------------------
+
+
+def cut_out(images: Tensor, cut: Patches, k: int, window: tuple[int, int]) -> Tensor:
+    """The pixels ``(C, *window)`` of landmark k's patch of the first image; white
+    outside of it."""
+    seen = images[0].flatten(1)[:, cut.pixels[0, k]]
+    return torch.where(cut.inside[0, k], seen, 1.0).unflatten(1, window)
+
+
+def in_patch(point: Tensor, cut: Patches, k: int, window: tuple[int, int]) -> Tensor:
+    """A place ``(2,)`` in [-1, 1] of an image, in [-1, 1] of a landmark's patch."""
+    centre = to_pixels(cut.places[0, k], cut.size) - cut.offsets[0, k]
+    corner = centre[len(centre) // 2] + cut.offsets[0, k, 0]  # the patch's first pixel
+    return from_pixels(to_pixels(point, cut.size) - corner, window)
+
+
+def fitted_turn(flow: Tensor, mask: Tensor, cut: Patches, k: int) -> Tensor:
+    """The best A ``(2, 2)`` for a patch of the first image: how offsets on the person
+    become offsets on the garment, fitted to its true flow where ``mask`` is."""
+    where = cut.pixels[0, k]
+    places = to_pixels(flow[0].flatten(1).T[where], cut.size)
+    near = (-cut.offsets[0, k].square().sum(-1) / 18).exp()
+    weight = (mask[0].flatten()[where] * cut.inside[0, k] * near).sqrt().unsqueeze(1)
+    if weight.count_nonzero() < 6:
+        return torch.eye(2)
+    here = F.pad(cut.offsets[0, k], (0, 1), value=1.0)
+    return torch.linalg.lstsq(weight * here, weight * places).solution[:2].T

@@ -1,0 +1,188 @@
+"""A try-on that is edited by its landmarks: figure 10 of SAL-VTON.
+
+A ``Fitting`` is a person and a garment in the hands of a network. Its landmarks are
+found once; ``edited`` moves those of a part, or sets a sleeve absent, and ``picture``
+draws the person anew. ``Editor`` makes a widget of it.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from lmcourse.fitting_room import PAINT, PARTS, PEOPLE, Wall, network, one, triplets
+from lmcourse.widgets import DragPoints
+from lmlib.geometry import pixel_grid
+from lmlib.methods.salvton import Links, Salvton, links_of
+from lmlib.methods.salvton.flows import ABSENT
+from lmlib.samples import Batch
+
+# A handle moves landmarks of a part, each by a share of how far it is dragged.
+HANDLES: dict[str, dict[int, float]] = {
+    "collar": {2: 0.6, 3: 1.0, 4: 1.0, 5: 0.6},
+    "left cuff": {15: 1.0, 16: 1.0, 13: 0.66, 14: 0.66, 11: 0.33, 12: 0.33},
+    "right cuff": {25: 1.0, 26: 1.0, 23: 0.66, 24: 0.66, 21: 0.33, 22: 0.33},
+    "hem": {29: 1.0, 30: 1.0, 31: 1.0, 27: 0.5, 28: 0.5},
+}
+SLEEVES = {  # landmarks that a garment without this sleeve lacks
+    "left": tuple(range(9, 17)),
+    "right": tuple(range(19, 27)),
+}
+CHOICES = ("as they are", "left one absent", "right one absent", "both absent")
+REACH = 0.3  # how far from a moved landmark a picture may change, in [-1, 1]
+
+
+class Fitting:
+    """One person, one garment and a network; ``batch`` holds one triplet or pair.
+
+    ``links`` are those that the network finds; with ``annotated``, those of the batch.
+    """
+
+    def __init__(self, method: Salvton, batch: Batch, annotated: bool = False):
+        self.method, self.batch = method, batch
+        seen = batch["image"], batch["garment"]
+        self.links = links_of(batch) if annotated else method.find(*seen)
+        self.start = self.handles(self.links)
+
+    def handles(self, links: Links) -> Tensor:
+        """Where the handles are, ``(4, 2)``: the middle of what follows them fully."""
+        places = []
+        for shares in HANDLES.values():
+            full = [k for k, share in shares.items() if share == 1]
+            places.append(links.person[0, full].mean(0))
+        return torch.stack(places).clamp(-0.97, 0.97)
+
+    def edited(self, handles: Tensor | None = None, sleeves: str = CHOICES[0]) -> Links:
+        """The landmarks after the handles were dragged to ``handles (4, 2)``."""
+        if sleeves not in CHOICES:
+            raise ValueError(f"sleeves are {', '.join(CHOICES)}; got {sleeves!r}")
+        person = self.links.person.clone()
+        if handles is not None:
+            for by, shares in zip(handles - self.start, HANDLES.values(), strict=True):
+                for k, share in shares.items():
+                    person[0, k] += share * by
+        attribute = self.links.attribute.clone()
+        for side, numbers in SLEEVES.items():
+            if side in sleeves or "both" in sleeves:
+                attribute[:, list(numbers)] = ABSENT
+        return self.links._replace(person=person, attribute=attribute)
+
+    def picture(self, links: Links | None = None) -> Tensor:
+        """The person in the garment, ``(3, H, W)``."""
+        parts = (self.batch[name] for name in ("image", "garment", "garment_mask"))
+        return self.method.try_on(*parts, links or self.links)[0].clamp(0, 1)
+
+    def near(self, links: Links, reach: float = REACH) -> Tensor:
+        """Pixels ``(H, W)`` within ``reach`` of a landmark that differs from the found
+        ones, where it was or where it is now."""
+        moved = (links.person != self.links.person).any(-1)
+        moved = (moved | (links.attribute != self.links.attribute))[0]
+        height, width = self.batch["image"].shape[-2:]
+        near = torch.zeros(height, width, dtype=torch.bool)
+        stretch = torch.tensor([width / height, 1.0])  # so that a reach is a circle
+        for points in (self.links.person, links.person):
+            far = pixel_grid(height, width).view(-1, 1, 2) - points[0, moved]
+            near |= ((far * stretch).norm(dim=-1) < reach).any(1).view(height, width)
+        return near
+
+
+def change(before: Tensor, after: Tensor) -> Tensor:
+    """How much each pixel ``(H, W)`` of a picture ``(3, H, W)`` changed."""
+    return (after - before).abs().mean(0)
+
+
+def locality(before: Tensor, after: Tensor, near: Tensor) -> float:
+    """The share of all change that lies near what was edited."""
+    changed = change(before, after)
+    return (changed[near].sum() / changed.sum().clamp(min=1e-9)).item()
+
+
+class Editor:
+    """Handles to drag over the person, and the try-on beside it.
+
+    ``choose(number)`` takes another of the fittings, ``sleeves`` what the sleeves are.
+    """
+
+    def __init__(self, fittings: list[Fitting], size: int = 400):
+        self.fittings, self.number, self.sleeves = fittings, 0, CHOICES[0]
+        self.hand = DragPoints(
+            self.fitting.batch["image"][0],
+            self.fitting.start,
+            names=[*HANDLES],
+            size=size,
+            draw=self.draw,
+            output_size=(6.2, 4.2),
+            alt="a person with four handles, collar, cuffs and hem, to drag; beside it "
+            "the person in the garment before and after",
+        )
+
+    @property
+    def fitting(self) -> Fitting:
+        """The one that is shown."""
+        return self.fittings[self.number]
+
+    def draw(self, fig, handles: Tensor) -> dict[str, float]:
+        """The try-on as it was and as it is with the handles there."""
+        fitting = self.fitting
+        links = fitting.edited(handles, self.sleeves)
+        before, after = fitting.picture(), fitting.picture(links)
+        wall = Wall(2, fig=fig, heads=("as found", "edited"))
+        wall.put([before, after])
+        for column, each in enumerate((fitting.links, links)):
+            wall.landmarks(each.person[0], each.attribute[0], column, size=5)
+        for at, part in zip(handles, PARTS, strict=True):
+            wall.plot(at, "o", 1, ms=15, mfc="none", mec=PAINT[part], mew=2)
+        changed = change(before, after).mean().item()
+        inside = locality(before, after, fitting.near(links)) if changed else 1.0
+        return {"change (%)": 100 * changed, "of it near the edit (%)": 100 * inside}
+
+    def choose(self, number: int) -> None:
+        """Another person and garment, unedited."""
+        self.number = number
+        self.hand.set_image(self.fitting.batch["image"][0])
+        self.hand.points = self.fitting.start.tolist()
+        self.hand.redraw()
+
+    def set_sleeves(self, sleeves: str) -> None:
+        """``CHOICES`` says what they can be."""
+        self.sleeves = sleeves
+        self.hand.redraw()
+
+
+EDITS: Mapping[str, tuple[Mapping[str, tuple[float, float]], str]] = {
+    "deeper collar": ({"collar": (0.0, 0.16)}, CHOICES[0]),
+    "shorter sleeves": ({}, CHOICES[3]),
+    "longer hem": ({"hem": (0.0, 0.16)}, CHOICES[0]),
+    "all three": ({"collar": (0.0, 0.16), "hem": (0.0, 0.16)}, CHOICES[3]),
+}
+
+
+def edit(fitting: Fitting, name: str) -> Links:
+    """One of ``EDITS``, the changes of figure 10."""
+    moves, sleeves = EDITS[name]
+    handles = fitting.start.clone()
+    for handle, by in moves.items():
+        handles[[*HANDLES].index(handle)] += torch.tensor(by)
+    return fitting.edited(handles, sleeves)
+
+
+def fittings(method: Salvton, batch: Batch, annotated: bool = False) -> list[Fitting]:
+    """One for each triplet of a batch."""
+    count = len(batch["image"])
+    return [Fitting(method, one(batch, n), annotated) for n in range(count)]
+
+
+def open_editing() -> None:
+    """53: two people in their garments, as found and edited."""
+    method = network()
+    batch = triplets(PEOPLE[2:0:-1], method.config.shape)
+    wall = Wall(1 + len(EDITS), 2, ("as found", *EDITS))
+    for row, fitting in enumerate(fittings(method, batch)):
+        wall.put(fitting.picture(), 0, row)
+        for column, name in enumerate(EDITS, start=1):
+            wall.put(fitting.picture(edit(fitting, name)), column, row)
+    wall.show(
+        "Two people in garments that a network put on them, and the same with the "
+        "collar's landmarks moved down, the sleeves' set absent, the hem's moved down, "
+        "and all of that."
+    )
