@@ -14,16 +14,18 @@ from torch import Tensor
 
 import lmlib
 from lmcourse import plots
+from lmcourse.boards import enlarged
 from lmcourse.experiments.cells import load_cell, shipped
 from lmcourse.experiments.dve_images import animal_scene, face_scene
 from lmcourse.gallery import drawing_network, mouth_points, with_mouth
 from lmlib.places import repository_root
 from lmlib.samples import to_gray
-from lmscenes import Faces
+from lmscenes import Faces, Garments
 from lmscenes.faces import five_points
 
 SIDE = 256  # pixels of an image in the strip
 HERD = range(100_000, 100_040)  # test images of animals
+CLOTHES = range(310_000, 310_120)  # neither trained nor measured on
 PLACE = "data/pictures/course.jpg"
 
 
@@ -87,10 +89,27 @@ def same_place() -> list[Cell]:
     return [Cell(person, given[0], 120), Cell(animal, found[best], 120)]
 
 
+@torch.no_grad()
+def clothes() -> list[Cell]:
+    """Visible landmarks of two worn garments on which they are found well."""
+    method = load_cell("dlan-ladder", "HR-ST")
+    seen = Garments(method.config.size).batch(CLOTHES)
+    found = method.landmarks(seen["image"])
+    off = (found - seen["landmarks"]).norm(dim=-1).where(seen["visible"], 0.0)
+    shown = (seen["modality"] == 1) & (seen["visible"].sum(1) > 3)
+    worst = off.amax(1).where(shown, 9.0)
+    cells = []
+    for number in worst.argsort()[:2].tolist():
+        look = Garments(SIDE).batch([CLOTHES[number]])["image"][0]
+        cells.append(Cell(look, found[number, seen["visible"][number]], 120))
+    return cells
+
+
 COLUMNS = {
     "few labels: Seq-MT": few_labels,
     "none, and redrawn: LMDIS": redrawn,
     "matched: DVE": same_place,
+    "clothes: DLAN": clothes,
 }
 
 
@@ -102,7 +121,7 @@ def strip() -> plots.Figure:
     for number, (title, cells) in enumerate(columns.items()):
         for row, cell in enumerate(cells):
             ax = axes[row * len(columns) + number]
-            plots.draw_image(ax, cell.image)
+            plots.draw_image(ax, enlarged(cell.image, SIDE))
             if cell.points is not None:
                 plots.draw_points(ax, cell.points, size=cell.size)
             for spine in ax.spines.values():
