@@ -10,8 +10,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help lab setup lint unit notebooks-test browser test fuzz torture notebooks bench \
-	gpu clean
+.PHONY: help lab setup lint unit notebooks-test browser test fuzz torture notebooks bench gpu clean
 
 # The first Python on the path that is new enough. Asked only when needed.
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python; do \

@@ -612,11 +612,11 @@ def test_the_name_of_an_unfinished_run_is_no_name_for_a_network(
 
 def test_two_trainings_of_one_file_do_not_mix(faces, tmp_path, monkeypatch):
     out = tmp_path / "x.safetensors"
-    with recipes._alone(out, True):
+    with recipes._alone(out):
         with pytest.raises(ValueError, match="another process is training it"):
-            with recipes._alone(out, True):
+            with recipes._alone(out):
                 pytest.fail("two at once")
-        with recipes._alone(tmp_path / "y.safetensors", True):
+        with recipes._alone(tmp_path / "y.safetensors"):
             pass
 
 
