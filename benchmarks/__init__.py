@@ -1,7 +1,13 @@
 """Ours against a plain reference formulation, timed in the same run."""
 
+import re
+import resource
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
+
+import torch
 
 
 def seconds(function: Callable[[], object], repeats: int = 5) -> float:
@@ -34,3 +40,27 @@ def compare(ours: Callable, plain: Callable, repeats: int = 5) -> tuple[float, f
         for side, function in enumerate((ours, plain)):
             best[side] = min(best[side], seconds(function, repeats=1))
     return best[0], best[1]
+
+
+def largest_memory() -> float:
+    """The process's largest memory so far, in MB."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would count the parent's memory too
+        return int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1]) / 2**10
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def memory_of(step: Callable[[], object], device: torch.device) -> float:
+    """Largest memory in MB that a step takes beyond what was there before it.
+
+    On a CPU that is the process's: ask in a fresh one.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        step()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    before = largest_memory()
+    step()
+    return largest_memory() - before

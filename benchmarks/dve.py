@@ -7,14 +7,10 @@ process's largest, above what it held before, each side in a process of its own.
 """
 
 import multiprocessing
-import re
-import resource
-import sys
-from pathlib import Path
 
 import torch
 
-from benchmarks import compare, seconds
+from benchmarks import compare, memory_of, seconds
 from lmlib.geometry import to_pixels
 from lmlib.machine import best_device
 from lmlib.methods.dve import Dve, DveConfig, exchange, matching_loss
@@ -74,25 +70,7 @@ STEPS = {"loss": _loss_step, "training": _training_step}
 
 
 def _peak(kind: str, side: str, *arguments) -> float:
-    """Largest memory in MB that a step takes beyond what was there before it."""
-    step, cuda = STEPS[kind](side, *arguments), arguments[-1].type == "cuda"
-    if cuda:
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        step()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    before = largest_memory()
-    step()
-    return largest_memory() - before
-
-
-def largest_memory() -> float:
-    """The process's largest memory so far, in MB."""
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage would count the parent's memory too
-        return int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1]) / 2**10
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    return memory_of(STEPS[kind](side, *arguments), arguments[-1])
 
 
 def _row(name: str, kind: str, *arguments) -> dict:

@@ -11,8 +11,7 @@ import multiprocessing
 
 import torch
 
-from benchmarks import compare, seconds
-from benchmarks.dve import largest_memory
+from benchmarks import compare, memory_of, seconds
 from lmlib.machine import best_device
 from lmlib.methods.salvton import Links, Salvton, SalvtonConfig, patches
 
@@ -52,16 +51,7 @@ def _step(side: str, size: tuple[int, int], window: tuple[int, int], device):
 
 
 def _peak(*arguments) -> float:
-    """Largest memory in MB that a step takes beyond what was there before it."""
-    step, cuda = _step(*arguments), arguments[-1].type == "cuda"
-    if cuda:
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        step()
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
-    before = largest_memory()
-    step()
-    return largest_memory() - before
+    return memory_of(_step(*arguments), arguments[-1])
 
 
 def _row(name: str, reference: str, *arguments) -> dict:

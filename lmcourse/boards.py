@@ -37,8 +37,12 @@ class Board:
     """``columns`` by ``rows`` cells; words above (``heads``), beside (``sides``).
 
     ``side`` is the width of a cell in pixels; by default as large as the page allows,
-    and at most 208. A widget hands over its ``fig``, whose size is its own.
+    and at most ``widest``. A widget hands over its ``fig``, whose size is its own.
     """
+
+    unit = 1.0, 1.0  # width and height of a cell, in the axes' coordinates
+    rim, widest, letters = RIM, 208, 10.0  # pixels, pixels, points
+    coarse = 32  # pictures smaller than that are maps of cells, enlarged as squares
 
     def __init__(
         self,
@@ -50,50 +54,58 @@ class Board:
         side: int | None = None,
         fig: Figure | None = None,
     ):
+        wide, high = self.unit
         left, top = SIDE * bool(sides), HEAD * bool(heads)
         if fig is not None:
             width, height = fig.get_size_inches() * 100
-            side = int(min((width - left) / columns, (height - top) / rows))
-        self.side = side or min(208, (WIDEST - left) // columns)
+            tall = (height - top) / rows * wide / high
+            side = int(min((width - left) / columns, tall))
+        self.side = side or min(self.widest, (WIDEST - left) // columns)
+        tall = self.side * high / wide
         if fig is None:
-            width, height = left + columns * self.side, top + rows * self.side
+            width, height = left + columns * self.side, top + rows * tall
             fig = figure(width / 100, height / 100)[0]
             fig.clear()
         fig.set_layout_engine("none")
-        across, down = columns * self.side / width, rows * self.side / height
+        across, down = columns * self.side / width, rows * tall / height
         place = (left / width, 1 - top / height - down, across, down)
         self.fig, self.ax = fig, fig.add_axes(place)
-        self.ax.set(xlim=(0, columns), ylim=(rows, 0))
+        self.ax.set(xlim=(0, wide * columns), ylim=(high * rows, 0))
         self.ax.set_axis_off()
-        gap = 5 / self.side
+        gap = 5 * wide / self.side
         for column, text in enumerate(heads):
-            look = {"ha": "center", "va": "bottom", "fontsize": 10}
-            self.ax.text(column + 0.5, -gap, text, **look)
+            look = {"ha": "center", "va": "bottom", "fontsize": self.letters}
+            self.ax.text(wide * (column + 0.5), -gap, text, **look)
         for row, text in enumerate(sides):
-            look = {"ha": "right", "va": "center", "rotation": 90, "fontsize": 10}
-            self.ax.text(-gap, row + 0.5, text, **look)
+            look = {"ha": "right", "va": "center", "rotation": 90}
+            look["fontsize"] = self.letters
+            self.ax.text(-gap, high * (row + 0.5), text, **look)
 
     def put(
         self, pictures: Tensor | Iterable[Tensor], column: int = 0, row: int = 0
     ) -> None:
-        """One picture ``(C, H, W)`` in [0, 1], or several side by side.
+        """One picture ``(1|3, H, W)`` in [0, 1], or several side by side.
 
-        They are enlarged smoothly; maps of cells (``(1|3, h, w)`` below 32) as squares.
+        They are enlarged smoothly; maps of cells (below ``coarse``) as squares.
         """
         one = torch.is_tensor(pictures) and pictures.ndim == 3
         pictures = [pictures] if one else list(pictures)
-        inside = self.side - 2 * RIM
-        rimmed = [F.pad(enlarged(x, inside), [RIM] * 4, value=1.0) for x in pictures]
+        wide, high = self.unit
+        inside = [round(self.side * x / wide) - 2 * self.rim for x in (high, wide)]
+        bigger = [enlarged(x, inside, self.coarse) for x in pictures]
+        rimmed = [F.pad(x, [self.rim] * 4, value=1.0) for x in bigger]
         values = (255 * as_array(torch.cat(rimmed, dim=-1))).round().astype("uint8")
-        box = (column, column + len(pictures), row + 1, row)
+        left, right = wide * column, wide * (column + len(pictures))
+        box = (left, right, high * (row + 1), high * row)
         limits = self.ax.get_xlim(), self.ax.get_ylim()
         self.ax.imshow(values, extent=box, interpolation="nearest", aspect="auto")
         self.ax.set(xlim=limits[0], ylim=limits[1])
 
     def on(self, points: Tensor, column: int = 0, row: int = 0) -> Tensor:
         """Points of a picture in [-1, 1], ``(..., 2)``, in units of the board."""
-        half = 0.5 - RIM / self.side
-        return torch.tensor([column, row]) + 0.5 + half * points
+        half = torch.tensor(self.unit) / 2
+        middle = half * torch.tensor([2 * column + 1, 2 * row + 1])
+        return middle + (half - self.unit[0] * self.rim / self.side) * points.detach()
 
     def mark(
         self, points: Tensor, column: int = 0, row: int = 0, size: float = 40, **look
@@ -134,18 +146,21 @@ class Board:
         """Words at the foot of a cell."""
         look = {"ha": "center", "va": "bottom", "fontsize": 10, "zorder": 7}
         look["bbox"] = {"facecolor": "white", "alpha": 0.8, "lw": 0, "pad": 1.5}
-        self.ax.text(column + 0.5, row + 0.97, text, **look)
+        wide, high = self.unit
+        self.ax.text(wide * (column + 0.5), high * (row + 0.97), text, **look)
 
     def show(self, alt: str) -> None:
         """Display the board with its description."""
         show(self.fig, check_alt(alt))
 
 
-def enlarged(picture: Tensor, side: int) -> Tensor:
-    """``(C, H, W)`` to ``(3, side, side)``, clamped to [0, 1]."""
-    coarse = max(picture.shape[-2:]) < 32
-    how = {"mode": "nearest-exact"} if coarse else {"mode": "bicubic"}
-    bigger = F.interpolate(picture[None].float(), (side, side), **how)[0]
+def enlarged(
+    picture: Tensor, size: int | Sequence[int], coarse: int = Board.coarse
+) -> Tensor:
+    """``(1|3, h, w)`` to ``(3, *size)``, clamped to [0, 1]; what is smaller than
+    ``coarse`` keeps its pixels."""
+    how = "nearest-exact" if max(picture.shape[-2:]) < coarse else "bicubic"
+    bigger = F.interpolate(picture[None].detach().float(), size, mode=how)[0]
     return bigger.clamp(0, 1).expand(3, -1, -1)
 
 

@@ -17,11 +17,11 @@ from torch import Tensor
 
 import lmlib
 from lmcourse.evidence.paper import PaperTable, paper_tables
+from lmcourse.experiments.cells import checkpoints
 from lmcourse.plots import draw_image, draw_points, figure, marker, show
 from lmlib.checkpoints import read_metadata
 from lmlib.methods.dlan import Dlan, Step, frame_corners, transform
 from lmlib.palette import colour
-from lmlib.places import repository_root
 from lmlib.samples import Batch
 from lmscenes import Garments
 
@@ -54,7 +54,7 @@ def detector() -> Dlan:
     """The network that notebooks draw with: of those that ship with frames for every
     landmark, the one for the largest pictures, and of these the best."""
     found = {}
-    for file in (repository_root() / "data/checkpoints").glob("dlan-*.safetensors"):
+    for file in checkpoints().glob("dlan-*.safetensors"):
         said = read_metadata(file)
         config = said["config"]
         if said["method"] == "dlan" and config["attention_steps"] > 1:

@@ -9,7 +9,7 @@ Cells are 3 wide and 4 high, as the pictures are::
     wall.show("A garment, a person, and the person in the garment")
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -24,15 +24,16 @@ from torch import Tensor
 
 import lmlib
 import lmscenes
+from lmcourse.boards import Board, enlarged
 from lmcourse.budget import budget
-from lmcourse.plots import as_array, draw_image, figure, show
+from lmcourse.experiments.cells import checkpoints
+from lmcourse.plots import as_array, draw_image
 from lmlib.checkpoints import read_metadata
 from lmlib.geometry import from_pixels, pixel_grid, to_pixels
 from lmlib.methods.salvton import STAGES, Salvton, SalvtonConfig
 from lmlib.methods.salvton.flows import VISIBLE, Links, squares, warp
 from lmlib.methods.salvton.patches import Patches
 from lmlib.palette import COLOURS
-from lmlib.places import repository_root
 from lmlib.samples import Batch, Stored
 from lmlib.training import fit
 
@@ -45,7 +46,7 @@ PARTS = {  # of a garment: numbers of its landmarks
 }
 MARKS = dict(zip(PARTS, ("o", "s", "D", "^"), strict=True))
 PAINT = dict(zip(PARTS, (COLOURS[0], COLOURS[1], COLOURS[2], COLOURS[4]), strict=True))
-RIM, HEAD, SIDE, PAGE = 2, 24, 24, 900  # pixels
+RIM = 2  # pixels of white on each side of a picture
 KEYS = ("target", "garment", "garment_mask", "target_mask", "garment_landmarks")
 KEYS += ("garment_present", "attribute")
 
@@ -87,7 +88,7 @@ def _best(stages: tuple[str, ...]) -> tuple[Path, dict] | None:
     """The file and metadata of the network with these stages that ships and has seen
     the largest images; the longest trained if there are several."""
     found = []
-    for path in (repository_root() / "data" / "checkpoints").glob("salvton*"):
+    for path in checkpoints().glob("salvton*"):
         said = read_metadata(path)
         if {*stages} <= {*said["config"]["stages"]}:
             found.append((said["config"]["size"], said.get("steps") or 0, path, said))
@@ -140,74 +141,17 @@ def about(method: Salvton) -> str:
 # -- walls -----------------------------------------------------------------------------
 
 
-class Wall:
-    """``columns`` by ``rows`` cells; words above (``heads``) and beside (``sides``).
+class Wall(Board):
+    """A board whose cells are as high as pictures of people: 3 to 4.
 
-    ``side`` is the width of a cell in pixels; by default as large as the page allows,
-    and at most 224. A widget hands over its ``fig``, whose size is its own. ``high``:
-    how high a cell is, where 4 is as high as a picture.
+    ``high``: how high a cell is, where 4 is as high as a picture.
     """
 
-    def __init__(
-        self,
-        columns: int,
-        rows: int = 1,
-        heads: Sequence[str] = (),
-        sides: Sequence[str] = (),
-        *,
-        side: int | None = None,
-        fig: Figure | None = None,
-        high: float = 4.0,
-    ):
-        self.high = high
-        left, top = SIDE * bool(sides), HEAD * bool(heads)
-        if fig is not None:
-            width, height = fig.get_size_inches() * 100
-            tall = (height - top) / rows * 3 / high
-            side = int(min((width - left) / columns, tall))
-        self.side = side or min(224, (PAGE - left) // columns)
-        tall = self.side * high / 3
-        if fig is None:
-            width, height = left + columns * self.side, top + rows * tall
-            fig = figure(width / 100, height / 100)[0]
-            fig.clear()
-        fig.set_layout_engine("none")
-        across, down = columns * self.side / width, rows * tall / height
-        self.fig = fig
-        self.ax = fig.add_axes((left / width, 1 - top / height - down, across, down))
-        self.ax.set(xlim=(0, 3 * columns), ylim=(high * rows, 0))
-        self.ax.set_axis_off()
-        gap = 15 / self.side
-        for column, text in enumerate(heads):
-            look = {"ha": "center", "va": "bottom", "fontsize": 10.5}
-            self.ax.text(3 * column + 1.5, -gap, text, **look)
-        for row, text in enumerate(sides):
-            look = {"ha": "right", "va": "center", "rotation": 90, "fontsize": 10.5}
-            self.ax.text(-gap, high * (row + 0.5), text, **look)
+    rim, widest, letters, coarse = RIM, 224, 10.5, 40
 
-    def put(
-        self, pictures: Tensor | Iterable[Tensor], column: int = 0, row: int = 0
-    ) -> None:
-        """One picture ``(1|3, H, W)`` in [0, 1], or several side by side."""
-        alone = torch.is_tensor(pictures) and pictures.ndim == 3
-        pictures = [pictures] if alone else list(pictures)
-        shape = round(self.side * self.high / 3) - 2 * RIM, self.side - 2 * RIM
-        sheet = torch.cat([F.pad(enlarged(x, shape), [RIM] * 4, value=1.0)
-                           for x in pictures], -1)  # fmt: skip
-        values = (255 * as_array(sheet)).round().astype("uint8")
-        top = self.high * row
-        box = (3 * column, 3 * (column + len(pictures)), top + self.high, top)
-        limits = self.ax.get_xlim(), self.ax.get_ylim()
-        self.ax.imshow(values, extent=box, interpolation="nearest", aspect="auto")
-        self.ax.set(xlim=limits[0], ylim=limits[1])
-
-    def on(self, points: Tensor, column: int = 0, row: int = 0) -> Tensor:
-        """Points of a picture in [-1, 1], ``(..., 2)``, in units of the wall."""
-        half = torch.tensor([1.5, self.high / 2])
-        rim = 3 * RIM / self.side
-        return half * torch.tensor([2 * column + 1, 2 * row + 1]) + points.detach() * (
-            half - rim
-        )
+    def __init__(self, *layout, high: float = 4.0, **more):
+        self.unit = 3.0, high
+        super().__init__(*layout, **more)
 
     def landmarks(
         self,
@@ -252,29 +196,12 @@ class Wall:
         """Rectangles around points ``(N, 2)``; ``sides (N, 2)`` in shares of the
         picture's width and height."""
         middle = self.on(centres, column, row)
-        extent = sides * torch.tensor([3.0, self.high])
+        extent = sides * torch.tensor(self.unit)
         for (x, y), (w, h), paint in zip(
             middle.tolist(), extent.tolist(), colours, strict=True
         ):
             look = {"fill": False, "ec": paint, "lw": 1.8, "zorder": 5}
             self.ax.add_patch(Rectangle((x - w / 2, y - h / 2), w, h, **look))
-
-    def say(self, text: str, column: int = 0, row: int = 0) -> None:
-        """Words at the foot of a cell."""
-        look = {"ha": "center", "va": "bottom", "fontsize": 10, "zorder": 7}
-        look["bbox"] = {"facecolor": "white", "alpha": 0.85, "lw": 0, "pad": 1.5}
-        self.ax.text(3 * column + 1.5, self.high * (row + 0.97), text, **look)
-
-    def show(self, alt: str) -> None:
-        """Display the wall with its description."""
-        show(self.fig, alt)
-
-
-def enlarged(picture: Tensor, shape: tuple[int, int]) -> Tensor:
-    """``(1|3, h, w)`` to ``(3, *shape)`` in [0, 1]; what is tiny keeps its pixels."""
-    how = "nearest-exact" if max(picture.shape[-2:]) < 40 else "bicubic"
-    bigger = F.interpolate(picture[None].detach().float(), shape, mode=how)[0]
-    return bigger.clamp(0, 1).expand(3, -1, -1)
 
 
 def part_of(number: int) -> str:
@@ -403,4 +330,4 @@ def moved_to(links: Links, device) -> Links:
 
 def plain_picture(ax: Axes, picture: Tensor) -> None:
     """One picture in axes of a widget's own."""
-    draw_image(ax, enlarged(picture, (384, 288)))
+    draw_image(ax, enlarged(picture, (384, 288), Wall.coarse))

@@ -35,6 +35,7 @@ from lmscenes.engine import as_indices, between, rotation, uniform
 from lmscenes.figure import at_rest, body, poses
 from lmscenes.outfits import CATEGORIES, DRESS, SKIRT, SLOTS, TEE, Outfit, Pieces
 from lmscenes.props import before_the_lens, carried, pieces_around
+from lmscenes.shared import check_names, check_size, drawn_by_index
 from lmscenes.studio import looks, shoot, thrown
 from lmscenes.wardrobe import joined
 
@@ -71,13 +72,8 @@ class Garments:
         pose: float = 1.0, deformation: float = 1.0, clutter: float = 1.0,
         distractors: float = 1.0, occluders: float = 1.0,
     ):  # fmt: skip
-        if not 32 <= size <= 512:
-            raise ValueError(f"Garments draws 32 to 512 pixels a side, got {size}")
-        categories = (categories,) if isinstance(categories, str) else categories
-        self.categories = CATEGORIES if categories is None else tuple(categories)
-        if not self.categories or not set(self.categories) <= set(CATEGORIES):
-            known = ", ".join(CATEGORIES)
-            raise ValueError(f"categories must be some of {known}, got {categories!r}")
+        check_size("Garments", size, 32, 512)
+        self.categories = check_names("categories", categories, CATEGORIES)
         knobs = dict(users=users, scale=scale, shift=shift, rotation=rotation)
         knobs |= dict(pose=pose, deformation=deformation, clutter=clutter)
         knobs |= dict(distractors=distractors, occluders=occluders)
@@ -92,9 +88,7 @@ class Garments:
 
     def batch(self, indices, device=None) -> Batch:
         index = as_indices(indices, device)
-        tile = TILE if index.device.type == "cpu" else 16 * TILE
-        parts = [_Tile(self, few).batch() for few in index.split(tile)]
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        return drawn_by_index(lambda few: _Tile(self, few).batch(), index, TILE)
 
     def parameters(self, indices, device=None) -> Batch:
         """What is random about the pictures as a whole, ``(B, ...)`` each."""

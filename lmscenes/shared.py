@@ -45,6 +45,12 @@ def tiled(draw: Callable[[Batch], Batch], q: Batch, size: int) -> Batch:
     return {name: torch.cat([part[name] for part in drawn]) for name in drawn[0]}
 
 
+def drawn_by_index(draw: Callable[[Tensor], Batch], index: Tensor, size: int) -> Batch:
+    """``draw(index)``, ``size`` images at a time; sixteen times as many on a GPU."""
+    size = size if index.device.type == "cpu" else 16 * size
+    return tiled(lambda few: draw(few["index"]), {"index": index}, size)
+
+
 def read_table(text: str) -> dict[str, list[str]]:
     """Rows of words by their first word. A wide table goes on below itself: rows of
     the same name are one row."""

@@ -33,7 +33,7 @@ from lmscenes.figure import ARMS, FOREARMS, GESTURES, Body, at_rest, body, poses
 from lmscenes.garments import bounds
 from lmscenes.outfits import skirt, trousers, tuck
 from lmscenes.props import carried
-from lmscenes.shared import check_knobs, check_names
+from lmscenes.shared import check_knobs, check_names, drawn_by_index
 from lmscenes.studio import Shot, looks, shoot, thrown
 from lmscenes.surface import lookup
 from lmscenes.tops import (
@@ -119,9 +119,7 @@ class Tryon:
 
     def batch(self, indices, device=None) -> Batch:
         index = as_indices(indices, device)
-        tile = TILE if index.device.type == "cpu" else 16 * TILE
-        parts = [_Tile(self, few).batch() for few in index.split(tile)]
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        return drawn_by_index(lambda few: _Tile(self, few).batch(), index, TILE)
 
     def parameters(self, indices, device=None) -> Batch:
         """What is random about the triplets as a whole, ``(B, ...)`` each."""

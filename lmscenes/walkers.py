@@ -37,7 +37,7 @@ from lmscenes.shared import (
     check_names,
     check_size,
     check_stride,
-    tiled,
+    drawn_by_index,
     turn,
 )
 
@@ -258,9 +258,7 @@ class Walkers:
         return self._tiled(self._pair, as_indices(indices, device))
 
     def _tiled(self, draw, indices: Tensor) -> Batch:
-        size = TILE if indices.device.type == "cpu" else 16 * TILE
-        q = {"index": indices}
-        return {**tiled(lambda few: draw(few["index"]), q, size), **q}
+        return {**drawn_by_index(draw, indices, TILE), "index": indices}
 
     def _pair(self, indices: Tensor) -> Batch:
         look = self._look(indices // FILM)

@@ -135,10 +135,14 @@ def in_chunks(function: Callable, images: torch.Tensor, chunk: int = 100):
 # --- networks that ship with the course -----------------------------------------------
 
 
+def checkpoints() -> Path:
+    """The folder of the networks that ship."""
+    return repository_root() / "data" / "checkpoints"
+
+
 def kept_file(experiment: str, setting: str) -> Path:
     """Where the weights of a cell are, if they ship with the course."""
-    folder = repository_root() / "data" / "checkpoints"
-    return folder / f"{experiment}_{slug(setting)}.safetensors"
+    return checkpoints() / f"{experiment}_{slug(setting)}.safetensors"
 
 
 def load_cell(experiment: str, setting: str) -> Method:
@@ -148,7 +152,7 @@ def load_cell(experiment: str, setting: str) -> Method:
 
 def shipped(name: str) -> Path:
     """Path of a trained checkpoint that comes with the course, by its name."""
-    folder = repository_root() / "data" / "checkpoints"
+    folder = checkpoints()
     path = folder / f"{name}.safetensors"
     if not path.is_file():
         names = sorted(file.stem for file in folder.glob("*.safetensors"))

@@ -80,9 +80,7 @@ class DlanConfig(Config):
     trunk: Literal["stages", "lite0"] = "stages"  # lite0: EfficientNet-lite0, ImageNet
     stages: tuple[tuple[int, ...], ...] = THIN  # widths of conv1 to conv5
     pooled: int = 2  # of the stages end in a 2x2 max-pooling: stride 2^pooled
-    strides: bool = (
-        False  # a stride of 2 in place of each pooling: a quarter of the work
-    )
+    strides: bool = False  # of 2, in place of each pooling: a quarter of the work
     towers: tuple[int, ...] = (1, 2, 4)  # dilation rates, eq. 1
     select: Literal["max", "average"] = "max"  # of the towers; average: figure 7a
     dilate_from: Literal["conv1", "conv4", "conv5"] = "conv5"
@@ -430,36 +428,17 @@ class Step(NamedTuple):
         return frame_corners(self.theta)
 
 
-class Dlan(Method):
-    """DLAN. ``trace`` lets one look on, step by step."""
+class OnTrunk(Method):
+    """What networks share that read given landmarks from a trunk: towers, training."""
 
-    name = "dlan"
     Config = DlanConfig
     learns_landmarks = True
 
     def __init__(self, config: DlanConfig):
         super().__init__(config)
-        self.weights = {"landmark": 1.0, "earlier": config.deep}
-        self.weights["scale"] = config.scale_weight if config.scale else 0.0
-        self.scale_acts = True
         self.trunk = trunk(config)
-        frames = config.landmarks if config.hierarchy else 1
-        rows = [1, *[frames] * config.attention_steps][: config.attention_steps] + [0]
-        layers = fully_connected(config, self.trunk.channels)
-        self.looks = nn.ModuleList()
-        for number, row in enumerate(rows):
-            if number and not config.shared:
-                layers = fully_connected(config, self.trunk.channels)
-            self.looks.append(Look(config, layers, row))
-        start_weights(self)
         for name, values in (("mean", MEAN), ("deviation", DEVIATION)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), False)
-
-    # -- how it is trained -------------------------------------------------------------
-
-    def at(self, progress: float) -> None:
-        """The scale term acts after the share ``scale_delay`` of the steps."""
-        self.scale_acts = progress >= self.config.scale_delay
 
     def fit_options(self, steps: int) -> FitOptions:
         """Adam; the rate rises, and falls along a cosine."""
@@ -472,21 +451,12 @@ class Dlan(Method):
         """Images without landmarks teach nothing here."""
         return images[labelled]
 
-    def augment(self, batch: Batch) -> Batch:
-        """Half of the images mirrored, if ``config.mirror``: left slots become right
-        ones."""
-        if not self.config.mirror:
-            return batch
-        return mirrored(batch, drawn(torch.rand, (len(batch["image"]),)) < 0.5)
-
     @classmethod
     def suited(cls, config: DlanConfig, batch: Batch) -> DlanConfig:
         """With the landmarks of the data."""
         if "landmarks" not in batch:
-            raise ValueError("no landmarks, which dlan learns from")
+            raise ValueError(f"no landmarks, which {cls.name} learns from")
         return replace(config, landmarks=batch["landmarks"].shape[1])
-
-    # -- what it does ------------------------------------------------------------------
 
     def tower_maps(
         self, images: Float[Tensor, "b 3 y x"]
@@ -497,6 +467,38 @@ class Dlan(Method):
     def features(self, images: Float[Tensor, "b 3 y x"]) -> Maps:
         """``F_conv``, eq. 1."""
         return select(self.tower_maps(images), self.config.select)
+
+
+class Dlan(OnTrunk):
+    """DLAN. ``trace`` lets one look on, step by step."""
+
+    name = "dlan"
+
+    def __init__(self, config: DlanConfig):
+        super().__init__(config)
+        self.weights = {"landmark": 1.0, "earlier": config.deep}
+        self.weights["scale"] = config.scale_weight if config.scale else 0.0
+        self.scale_acts = True
+        frames = config.landmarks if config.hierarchy else 1
+        rows = [1, *[frames] * config.attention_steps][: config.attention_steps] + [0]
+        layers = fully_connected(config, self.trunk.channels)
+        self.looks = nn.ModuleList()
+        for number, row in enumerate(rows):
+            if number and not config.shared:
+                layers = fully_connected(config, self.trunk.channels)
+            self.looks.append(Look(config, layers, row))
+        start_weights(self)
+
+    def at(self, progress: float) -> None:
+        """The scale term acts after the share ``scale_delay`` of the steps."""
+        self.scale_acts = progress >= self.config.scale_delay
+
+    def augment(self, batch: Batch) -> Batch:
+        """Half of the images mirrored, if ``config.mirror``: left slots become right
+        ones."""
+        if not self.config.mirror:
+            return batch
+        return mirrored(batch, drawn(torch.rand, (len(batch["image"]),)) < 0.5)
 
     def winners(self, images: Float[Tensor, "b 3 y x"]) -> Int[Tensor, "b c h w"]:
         """Which tower has the largest response, as its place in ``config.towers``."""

@@ -21,30 +21,25 @@ All have DLAN's trunk. The papers leave open, and we chose:
 * a joint network is told the landmarks in anchors that overlap the true box by half.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from lmlib.layers import check_images
-from lmlib.methods.base import FitOptions, Method
 from lmlib.methods.dlan import (
-    DEVIATION,
-    MEAN,
     DlanConfig,
+    OnTrunk,
     PerLandmark,
     fully_connected,
     regression_loss,
     start_weights,
     to_image,
     transform,
-    trunk,
 )
 from lmlib.processes import drawn
-from lmlib.samples import Batch, Pool
-from lmlib.schedules import cosine
+from lmlib.samples import Batch
 
 Boxes = Float[Tensor, "b n 4"]  # left, top, right, bottom in [-1, 1] of the image
 Frames = Float[Tensor, "b n 2 3"]
@@ -185,42 +180,6 @@ def vote(
 # --- DFA in a box ---------------------------------------------------------------------
 
 
-class Base(Method):
-    """What the networks share: the trunk, its training, the colours."""
-
-    Config = DfaConfig
-    learns_landmarks = True
-
-    def __init__(self, config: DfaConfig):
-        super().__init__(config)
-        self.trunk = trunk(config)
-        for name, values in (("mean", MEAN), ("deviation", DEVIATION)):
-            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), False)
-
-    def features(self, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "b c h w"]:
-        """``F_conv``."""
-        images = (check_images(images, 3) - self.mean) / self.deviation
-        return self.trunk(images).amax(1)
-
-    def fit_options(self, steps: int) -> FitOptions:
-        """As DLAN."""
-        c = self.config
-        return FitOptions(
-            batch_size=c.batch_size, lr=c.lr, schedule=cosine(steps, c.warm_up)
-        )
-
-    def pools(self, images: Int[Tensor, " n"], labelled: Bool[Tensor, " n"]) -> Pool:
-        """Images without landmarks teach nothing here."""
-        return images[labelled]
-
-    @classmethod
-    def suited(cls, config: Config, batch: Batch) -> Config:
-        """With the landmarks of the data."""
-        if "landmarks" not in batch:
-            raise ValueError(f"no landmarks, which {cls.name} learns from")
-        return replace(config, landmarks=batch["landmarks"].shape[1])
-
-
 class Head(nn.Module):
     """Fully connected layers on a frame: places in it and whether they are seen.
 
@@ -253,10 +212,11 @@ class Head(nn.Module):
         return places, self.seen(x)
 
 
-class Dfa(Base):
+class Dfa(OnTrunk):
     """Landmarks of clothes in a box. ``landmarks(images)`` takes the image for it."""
 
     name = "dfa"
+    Config = DfaConfig
 
     def __init__(self, config: DfaConfig):
         super().__init__(config)
@@ -404,10 +364,11 @@ def best_box(logits: Float[Tensor, "b n"], boxes: Boxes) -> Float[Tensor, "b 4"]
     return torch.cat([low, torch.maximum(box[:, 2:], low + 0.05)], 1)
 
 
-class DetectorDfa(Base):
+class DetectorDfa(OnTrunk):
     """A detector and a DFA, two networks that know nothing of each other."""
 
     name = "detector-dfa"
+    Config = DfaConfig
 
     def __init__(self, config: DfaConfig):
         super().__init__(config)
@@ -435,10 +396,11 @@ class DetectorDfa(Base):
         return self.weighted(terms) | self.dfa.losses(batch)
 
 
-class JointRpn(Base):
+class JointRpn(OnTrunk):
     """Region proposals and DFA's head on one trunk, trained end to end."""
 
     name = "rpn-dfa"
+    Config = DfaConfig
 
     def __init__(self, config: DfaConfig):
         super().__init__(config)
