@@ -33,7 +33,7 @@ def turned_images(size: int, count: int):
 
 def arm(size: int):
     """The arm. Frames of a pair are neighbours: the flow alone never links two poses
-    that differ much. Joints turn less far than they can, since our runs are short."""
+    that differ much. Joints turn less far than they can: fewer poses to learn."""
     return Roboarm(size, stride=2, swing=0.6)
 
 

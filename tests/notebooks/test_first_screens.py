@@ -76,6 +76,13 @@ def about_us(notebook):
     return [match[0] for text in texts for match in ABOUT_US.finditer(text)]
 
 
+@pytest.mark.parametrize(
+    "path", sorted(FOLDER.glob("*.ipynb")), ids=lambda path: path.stem
+)
+def test_every_notebook_opens_with_a_picture(path):
+    assert opens_with_a_picture(read(path))
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_opens_briefly_and_answers(path):
     notebook = read(path)
