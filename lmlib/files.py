@@ -44,13 +44,8 @@ def whole(path: Path, mode: str = "wb", **options) -> Iterator[IO]:
             with open(file.fileno(), "w", closefd=False, **options) as text:
                 yield text
         file.seek(0)
-        temporary = path.with_name(f".lmlib-{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as named_file:
-                shutil.copyfileobj(file, named_file)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(path) as temporary, temporary.open("wb") as named_file:
+            shutil.copyfileobj(file, named_file)
 
 
 @contextmanager
