@@ -154,8 +154,10 @@ def test_claims_as_a_figure(course, capsys):
         assert "seqmt-5, not tested: right: paper 0.99" in picture.info["Description"]
 
 
+# A shell's background jobs ignore Ctrl-C, and so would the tests' children there.
 INTERRUPTED = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from lmlib import cli
 from lmcourse import commands
 from lmcourse.evidence.results import Run, Table
