@@ -207,7 +207,7 @@ def one_and_many(fig: Figure) -> tuple[Axes, list[Axes]]:
     fig.set_layout_engine("none")  # every place is said
     large = fig.add_axes((0.0, 0.0, 1 / 3, 1.0))
     small = [
-        fig.add_axes((0.345 + 0.165 * (k % 4), 0.5 * (k < 4), 0.155, 0.43))
+        fig.add_axes((0.345 + 0.165 * (k % 4), 0.5 * (k < 4), 0.155, 0.4))
         for k in range(8)
     ]
     for ax in (large, *small):
