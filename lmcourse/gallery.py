@@ -249,7 +249,7 @@ def open_failures() -> None:
     board.show(
         "Ten landmarks on five faces, by three networks. All terms: they spread over "
         "the face and follow it. Without separation they lie on top of each other in "
-        "two or three places. Without equivariance they stand in the same places of "
+        "a few places. Without equivariance they stand in the same places of "
         "the picture whatever the face does."
     )
 
