@@ -11,13 +11,14 @@ are one unit wide and high, the first one from (0, 0) to (1, 1)::
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from lmcourse.plots import (
-    as_array,
     check_alt,
     colour,
     draw_points,
@@ -31,6 +32,19 @@ RIM = 3  # pixels of white on each side of a picture
 HEAD, SIDE = 24, 24  # pixels of a line of words above, and of one beside
 WIDEST = 900  # pixels of a page
 RED = COLOURS[3]
+
+
+class Canvas(Artist):
+    """All pixels of an axes, drawn as they are: one call for any number of pictures."""
+
+    def __init__(self, height: int, width: int):
+        super().__init__()
+        self.pixels = np.full((height, width, 4), 255, np.uint8)
+
+    def draw(self, renderer) -> None:
+        """Put the pixels where the axes are."""
+        corner = self.axes.bbox.min.round().astype(int)
+        renderer.draw_image(renderer.new_gc(), *corner, self.pixels[::-1])
 
 
 class Board:
@@ -72,6 +86,8 @@ class Board:
         self.fig, self.ax = fig, fig.add_axes(place)
         self.ax.set(xlim=(0, wide * columns), ylim=(high * rows, 0))
         self.ax.set_axis_off()
+        self.canvas = Canvas(round(rows * tall), columns * self.side)
+        self.ax.add_artist(self.canvas)
         gap = 5 * wide / self.side
         for column, text in enumerate(heads):
             look = {"ha": "center", "va": "bottom", "fontsize": self.letters}
@@ -93,13 +109,12 @@ class Board:
         wide, high = self.unit
         inside = [round(self.side * x / wide) - 2 * self.rim for x in (high, wide)]
         bigger = [enlarged(x, inside, self.coarse) for x in pictures]
-        rimmed = [F.pad(x, [self.rim] * 4, value=1.0) for x in bigger]
-        values = (255 * as_array(torch.cat(rimmed, dim=-1))).round().astype("uint8")
-        left, right = wide * column, wide * (column + len(pictures))
-        box = (left, right, high * (row + 1), high * row)
-        limits = self.ax.get_xlim(), self.ax.get_ylim()
-        self.ax.imshow(values, extent=box, interpolation="nearest", aspect="auto")
-        self.ax.set(xlim=limits[0], ylim=limits[1])
+        for number, picture in enumerate(bigger):
+            values = (255 * picture).round().byte().permute(1, 2, 0).numpy()
+            top = round(self.side * high * row / wide) + self.rim
+            left = self.side * (column + number) + self.rim
+            rows, columns = slice(top, top + inside[0]), slice(left, left + inside[1])
+            self.canvas.pixels[rows, columns, :3] = values
 
     def on(self, points: Tensor, column: int = 0, row: int = 0) -> Tensor:
         """Points of a picture in [-1, 1], ``(..., 2)``, in units of the board."""

@@ -106,13 +106,11 @@ def printed() -> dict[tuple[str, str], float]:
 
 def printed_by_landmark() -> dict[str, tuple[list[float], float]]:
     """Method -> the six rates of the paper's table 4 and its printed mean."""
+    columns = [table.rows for table in _tables().values() if table.source == "table 4"]
     found = {}
-    for table in _tables().values():
-        if "table 4" in table.source and table.percents[-1] == 7:
-            for row, cells in table.rows.items():
-                if len(cells) == 7:
-                    *six, mean = (cells[column] for column in sorted(cells))
-                    found[row] = six, mean
+    for row in columns[0] if columns else ():
+        *six, mean = (column[row][0] for column in columns)
+        found[row] = six, mean
     return found
 
 
@@ -209,7 +207,7 @@ def one_and_many(fig: Figure) -> tuple[Axes, list[Axes]]:
     fig.set_layout_engine("none")  # every place is said
     large = fig.add_axes((0.0, 0.0, 1 / 3, 1.0))
     small = [
-        fig.add_axes((0.345 + 0.165 * (k % 4), 0.5 * (k < 4), 0.155, 0.43))
+        fig.add_axes((0.345 + 0.165 * (k % 4), 0.5 * (k < 4), 0.155, 0.4))
         for k in range(8)
     ]
     for ax in (large, *small):

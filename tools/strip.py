@@ -20,12 +20,14 @@ from lmcourse.experiments.dve_images import animal_scene, face_scene
 from lmcourse.gallery import drawing_network, mouth_points, with_mouth
 from lmlib.places import repository_root
 from lmlib.samples import to_gray
-from lmscenes import Faces, Garments
+from lmlib.tryon_metrics import psnr
+from lmscenes import Faces, Garments, Tryon
 from lmscenes.faces import five_points
 
 SIDE = 256  # pixels of an image in the strip
 HERD = range(100_000, 100_040)  # test images of animals
 CLOTHES = range(310_000, 310_120)  # neither trained nor measured on
+PEOPLE = range(310_000, 310_040)
 PLACE = "data/pictures/course.jpg"
 
 
@@ -92,7 +94,7 @@ def same_place() -> list[Cell]:
 @torch.no_grad()
 def clothes() -> list[Cell]:
     """Visible landmarks of two worn garments on which they are found well."""
-    method = load_cell("dlan-ladder", "HR-ST")
+    method = load_cell("dlan-garments128", "DLAN,gallery")
     seen = Garments(method.config.size).batch(CLOTHES)
     found = method.landmarks(seen["image"])
     off = (found - seen["landmarks"]).norm(dim=-1).where(seen["visible"], 0.0)
@@ -105,11 +107,32 @@ def clothes() -> list[Cell]:
     return cells
 
 
+@torch.no_grad()
+def tried_on() -> list[Cell]:
+    """A person, and the same in the garment that hangs in the corner."""
+    method = load_cell("salvton-tryon128", "all,gallery")
+    seen = Tryon(method.config.shape).batch(PEOPLE)
+    given = seen["image"], seen["garment"], seen["garment_mask"]
+    links, made = method.find(*given[:2]), method.try_on(*given)
+    off = psnr(made, seen["target"], seen["target_mask"])
+    best = int(off.where(seen["texture"] == 0, 0.0).argmax())  # cloth with signs on it
+    height, width = method.config.shape
+    looks = [enlarged(x[best, :, :width], SIDE) for x in (given[0], made)]
+    hanging = enlarged(given[1][best], (SIDE // 3, SIDE * width // height // 3))
+    looks[1][:, -hanging.shape[1] :, -hanging.shape[2] :] = hanging
+    points = links.person[best, links.attribute[best] == 2]
+    points = (points + points.new_tensor([0.0, 1.0])) * points.new_tensor(
+        [1.0, height / width]
+    ) - points.new_tensor([0.0, 1.0])
+    return [Cell(looks[0]), Cell(looks[1], points[points[:, 1] < 1], 16)]
+
+
 COLUMNS = {
     "few labels: Seq-MT": few_labels,
     "none, and redrawn: LMDIS": redrawn,
     "matched: DVE": same_place,
     "clothes: DLAN": clothes,
+    "tried on: SAL-VTON": tried_on,
 }
 
 

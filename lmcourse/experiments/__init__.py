@@ -6,6 +6,7 @@ from lmcourse.experiments import (
     lmdis,
     lmdis_uses,
     salvton,
+    salvton_whole,
     seqmt,
     seqmt_shapes,
 )
@@ -18,5 +19,6 @@ ALL = (
     *dve.TABLES,
     *dlan.TABLES,
     *salvton.TABLES,
+    *salvton_whole.TABLES,
 )
 TABLES = {table.name: table for table in ALL}

@@ -35,17 +35,12 @@ generator on the warps of that row of ``salvton-warps``; with ``,blank`` the dec
 maps show no landmark. Images are compared with the
 same people in the garment: ``psnr`` and ``ssim`` of all of the image, ``psnr_garment``
 of the garment's pixels, and ``proxy_fid``, ``proxy_lpips`` (``lmlib.tryon_metrics``).
-
-``salvton-tryon128`` is one network with all stages, of 128x96 pixels: what is shown.
-Its first two stages begin on images of half the size, where a step costs a quarter.
-Landmarks are its own; ``psnr_garment_told`` is with the annotated ones.
 """
 
 import re
 from dataclasses import dataclass, replace
 
 import torch
-from torch.nn.functional import avg_pool2d
 
 from lmcourse.budget import budget
 from lmcourse.experiments import cells
@@ -354,80 +349,6 @@ class Ladder(cells.Problem):
         return ("psnr", "ssim", "psnr_garment", "proxy_lpips", "proxy_fid")
 
 
-# --- to be looked at ------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shown(cells.Problem):
-    """All stages of one network, one after the other; the first two from coarse to
-    fine."""
-
-    def train(self, setting: str, seed: int):
-        config = SalvtonConfig.tryon128()
-        data = training_triplets(config.shape)
-        torch.manual_seed(seed)
-        method, done = Salvton(config), 0
-        for stage, coarse, fine in (
-            ("landmarks", 1500, 1000),
-            ("warps", 2500, 1500),
-            ("generator", 0, 1500),
-        ):
-            for size, steps in ((config.size // 2, coarse), (config.size, fine)):
-                steps = budget(quick=min(steps, 1), class_=steps, full=10 * steps)
-                part = Salvton(replace(config, size=size, stages=(stage,)))
-                known = {
-                    name: weight
-                    for name, weight in method.state_dict().items()
-                    if name in part.state_dict()
-                }
-                part.load_state_dict(known)
-                cell = (f"{setting},{stage}@{size}", seed)
-                prepare = halved if size < config.size else None
-                self.fit(part, data, data.indices, steps, cell, prepare=prepare)
-                method.load_state_dict(part.state_dict(), strict=False)
-                done += steps
-        about = {"n_train": len(data), "batch": config.batch_size}
-        return method.eval().cpu(), {"steps": done, "extra": about}
-
-    def measure(self, method: Salvton, setting: str) -> dict[str, float]:
-        data, found = test_triplets(method.config.shape), []
-        for numbers in torch.tensor([*data.indices]).split(CHUNK):
-            batch = data.batch(numbers)
-            given = [batch[name] for name in ("image", "garment", "garment_mask")]
-            made, links = method.try_on(*given), method.find(*given[:2])
-            warps = method.warps(*given, links)
-            told = method.try_on(*given, links_of(batch))
-            seen, target = batch["visible"], batch["target"]
-            pck = tryon_metrics.pck(links.person, batch["landmarks"], seen, SIZE)
-            found.append(
-                {
-                    "psnr": tryon_metrics.psnr(made, target),
-                    "ssim": tryon_metrics.ssim(made, target),
-                    "psnr_garment": inside(batch, made),
-                    "psnr_garment_told": inside(batch, told),
-                    "psnr_warped": inside(batch, warps.fused),
-                    "psnr_warped_global": inside(batch, warps.by_global),
-                    "pck": torch.full((len(numbers),), pck),
-                }
-            )
-        return {
-            name: torch.cat([part[name] for part in found]).nanmean().item()
-            for name in self.metrics(setting)
-        }
-
-    def metrics(self, setting: str) -> tuple[str, ...]:
-        return (
-            *("psnr", "ssim", "psnr_garment", "psnr_garment_told"),
-            *("psnr_warped", "psnr_warped_global", "pck"),
-        )
-
-
-def halved(batch: Batch) -> Batch:
-    """The batch with images of half the size; landmarks have no unit."""
-    images = ("image", "target", "garment", "garment_mask", "target_mask")
-    return batch | {name: avg_pool2d(batch[name], 2) for name in images}
-
-
 # --- the tables -----------------------------------------------------------------------
 
 LEARNED = ("global", "fixed@10", "deformable@10", "deformable@5", "fixed@5")
@@ -468,12 +389,6 @@ PROBLEMS = cells.by_name(
             "deformable@10+released": 1,
         },
         kept=("deformable@10+lasnl", "global+residual"),
-    ),
-    Shown(
-        name="salvton-tryon128",
-        about="Try-on of 128x96 pixels, all stages, trained for long: what is shown",
-        settings={"all,gallery": 1},
-        kept=("all,gallery",),
     ),
 )
 KEPT = {problem.name: problem.kept for problem in PROBLEMS.values()}

@@ -19,6 +19,7 @@ KEYS = (
 )
 TRUTH = (
     "flow",
+    "worn_mask",
     "worn_landmarks",
     "worn_attribute",
     "elbow",

@@ -99,7 +99,8 @@ def test_printed_tables_name_settings_and_metrics_that_exist():
                 setting = table.setting.format(row=row, column=column)
                 metric = table.metric.format(row=row, column=column)
                 assert setting in settings, (name, setting)
-                assert metric in PROBLEMS[table.experiment].metrics(setting), name
+                known = PROBLEMS[table.experiment].metrics(setting)
+                assert metric in (*known, ""), name
 
 
 # ---- controls ------------------------------------------------------------------------

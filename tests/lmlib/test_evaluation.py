@@ -536,6 +536,14 @@ def test_two_thirds_exactly_are_not_frontal():
     assert regression.frontal(torch.stack([two, three])).tolist() == [False, True]
 
 
+def test_between_left_and_right_stays_as_it_was_annotated(monkeypatch):
+    regression = FlipInvariantRegression([1, 0], [0])
+    y = torch.tensor([[[0.5, 0.0], [-0.5, 0.0]]]).expand(3, -1, -1)
+    found = torch.stack([0 * y[0], 0.1 * y[0], -0.1 * y[0]])  # middle, own, other
+    monkeypatch.setattr(regression.regression, "predict", lambda x: found)
+    assert regression._flipped(y, y).tolist() == [False, False, True]
+
+
 @pytest.mark.parametrize("rounds", [1, 2, 50])
 def test_left_and_right_are_matched_as_a_plain_loop_matches_them(rounds):
     """Noise, bodies seen from the front and the back, and the middle of the body."""

@@ -14,6 +14,8 @@ Which stages are trained, the configuration says. Each is trained on the truth o
 one before: warps on annotated landmarks that are jittered a little, the generator on
 warps without their gradient. Used, each takes what the one before found.
 
+Nobody is photographed in two garments: ``parser_free`` makes the people in other ones.
+
 The paper leaves open or prints otherwise, and we chose:
 
 * the weights of all losses; ``SalvtonConfig.viton`` has those of the paper's parents.

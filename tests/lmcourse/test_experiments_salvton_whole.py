@@ -1,0 +1,79 @@
+"""Whole try-on networks: each stage is trained once, and each pupil sees what its
+setting says."""
+
+import pytest
+import torch
+
+from lmcourse.experiments import cells
+from lmcourse.experiments.salvton_images import test_triplets
+from lmcourse.experiments.salvton_whole import FIGURES, PROBLEMS, ParserFree, halved
+from lmlib.methods.salvton import Salvton, SalvtonConfig
+from lmlib.methods.salvton.parser_free import GREY, Teacher
+
+test_triplets.__test__ = False  # it only begins like a test
+PARSER_FREE = PROBLEMS["salvton-parser-free"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def alone(tmp_path_factory):
+    """Unfinished runs and networks go nowhere else."""
+    folder, before = tmp_path_factory.mktemp("runs"), cells.run_file
+    cells.run_file = lambda *cell: folder / ("-".join(map(str, cell)) + ".st")
+    yield
+    cells.run_file = before
+
+
+@pytest.mark.parametrize("setting", PARSER_FREE.settings)
+def test_a_cell_gives_its_figures(setting):
+    found = PARSER_FREE.run(setting, 0)
+    assert {*found} == {*FIGURES, "steps", "extra"} and found["steps"] == 3
+    assert torch.tensor([found[name] for name in FIGURES]).isfinite().all()
+
+
+def test_pupils_are_shown_different_people(monkeypatch):
+    seen = {}
+
+    def trained(self, kind, data, setting, seed):
+        seen[setting] = kind, data.all["image"], data.all["target"]
+        return Teacher(SalvtonConfig.preset(self.preset)).eval(), {}
+
+    monkeypatch.setattr(ParserFree, "trained", trained)
+    for setting in ("rough", "true", "same"):
+        PARSER_FREE.train(setting, 0)
+    assert seen["teacher"][0] is Teacher
+    assert all(seen[name][0] is Salvton for name in ("rough", "true", "same"))
+    rough, true, same = (seen[name][1] for name in ("rough", "true", "same"))
+    assert torch.equal(same, seen["true"][2])
+    assert not torch.equal(true, same) and not torch.equal(rough, true)
+    with pytest.raises(ValueError, match="a setting is teacher, rough"):
+        PARSER_FREE.train("smooth", 0)
+
+
+def test_only_the_teacher_is_shown_people_with_a_hole():
+    data = test_triplets()
+    batch = data.batch(data.indices)
+    hole = PARSER_FREE.seen(batch, "teacher")
+    worn = batch["worn_mask"].expand_as(hole) > 0
+    assert (hole[worn] == GREY).all() and worn.any()
+    assert torch.equal(PARSER_FREE.seen(batch, "rough"), batch["image"])
+
+
+def test_half_the_size_keeps_colours_and_landmarks():
+    data = test_triplets()
+    batch = data.batch(data.indices)
+    small = halved(batch)
+    assert small["target"].shape[2:] == (32, 24)
+    torch.testing.assert_close(small["target"].mean(), batch["target"].mean())
+    assert torch.equal(small["landmarks"], batch["landmarks"])
+
+
+def test_every_stage_is_trained():
+    method, _ = PARSER_FREE.train("true", 0)
+    torch.manual_seed(0)
+    begin = Salvton(method.config)
+    for name, part in begin.named_children():
+        moved = any(
+            not torch.equal(value, method.state_dict()[f"{name}.{key}"])
+            for key, value in part.state_dict().items()
+        )
+        assert moved, f"{name} was not trained"
