@@ -4,9 +4,11 @@ setting says."""
 import pytest
 import torch
 
+import lmlib
 from lmcourse.experiments import cells
 from lmcourse.experiments.salvton_images import test_triplets
 from lmcourse.experiments.salvton_whole import FIGURES, PROBLEMS, ParserFree, halved
+from lmlib.checkpoints import read
 from lmlib.methods.salvton import Salvton, SalvtonConfig
 from lmlib.methods.salvton.parser_free import GREY, Teacher
 
@@ -77,3 +79,20 @@ def test_every_stage_is_trained():
             for key, value in part.state_dict().items()
         )
         assert moved, f"{name} was not trained"
+
+
+def test_what_ships_is_what_was_measured(monkeypatch, tmp_path):
+    """A large network is stored in half precision, and measured as it is stored."""
+    path = tmp_path / "network.safetensors"
+    monkeypatch.setattr(cells, "kept_file", lambda *cell: path)
+    monkeypatch.setattr(cells, "current_budget", lambda: "class")
+    problem = PROBLEMS["salvton-tryon128"]
+    method, about = problem.train("all,gallery", 0)
+    problem.keep("all,gallery", 0, method, {}, about)
+    weights, _ = read(path, "model.")
+    assert {x.dtype for x in weights.values() if x.is_floating_point()} == {
+        torch.float16
+    }
+    again = lmlib.load(path, "cpu").method.state_dict()
+    for name, value in method.state_dict().items():
+        assert torch.equal(again[name], value) and again[name].dtype == value.dtype
