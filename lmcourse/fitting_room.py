@@ -88,7 +88,7 @@ def _best(stages: tuple[str, ...]) -> tuple[Path, dict] | None:
     """The file and metadata of the network with these stages that ships and has seen
     the largest images; the longest trained if there are several."""
     found = []
-    for path in checkpoints().glob("salvton*"):
+    for path in sorted(checkpoints().glob("salvton*")):
         said = read_metadata(path)
         if {*stages} <= {*said["config"]["stages"]}:
             found.append((said["config"]["size"], said.get("steps") or 0, path, said))
@@ -132,10 +132,28 @@ def about(method: Salvton) -> str:
     """Its size, and how long it was trained."""
     height, width = method.config.shape
     found = _best(method.config.stages)
-    if found is None:
+    if found is None or found[1]["config"]["size"] != method.config.size:
         return f"a network for {width} x {height} pixels, trained here, briefly"
     steps = found[1].get("steps")
     return f"a network for {width} x {height} pixels, trained for {steps:,} steps"
+
+
+def _seen(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    return batch["image"], batch["garment"], batch["garment_mask"]
+
+
+def drawn(method: Salvton, batch: Batch, links: Links | None = None) -> Tensor:
+    """People in their garments as the generator draws them, ``(B, 3, H, W)``."""
+    return method.try_on(*_seen(batch), links)
+
+
+@torch.no_grad()
+def glued(method: Salvton, batch: Batch, links: Links | None = None) -> Tensor:
+    """People with their bent garments laid over them, ``(B, 3, H, W)``: cut out by the
+    warped mask, and without a generator."""
+    links = method.find(*_seen(batch)[:2]) if links is None else links
+    colours, cut = method.warps(*_seen(batch), links).fused.split([3, 1], 1)
+    return cut * colours + (1 - cut) * batch["image"]
 
 
 # -- walls -----------------------------------------------------------------------------
@@ -163,12 +181,12 @@ class Wall(Board):
         which: Iterable[int] = range(32),
     ) -> None:
         """Landmarks ``(32, 2)``, a colour and a shape for each part of a garment;
-        hollow if occluded, not there if absent (``attribute (32,)``)."""
+        hollow if occluded, not there if absent (``attribute (32,)``) or outside."""
         places = self.on(points, column, row)
-        which = {*which}
+        shown = {k for k in which if points[k].abs().max() <= 1.03}
         for part, numbers in PARTS.items():
             for state, filled in ((1, False), (VISIBLE, True)):
-                k = [n for n in numbers if attribute[n] == state and n in which]
+                k = [n for n in numbers if attribute[n] == state and n in shown]
                 look = {"ms": size, "mew": 1.0 if filled else 1.6, "zorder": 6}
                 look |= {"mfc": PAINT[part] if filled else "none"}
                 look |= {"mec": "white" if filled else PAINT[part]}
@@ -265,19 +283,18 @@ def in_size(method: Salvton, numbers: Iterable[int]) -> Batch:
 def open_method() -> None:
     """50: garments, people, and the people in the garments."""
     method = shipped()
-    batch = triplets(PEOPLE, method.config.shape if method else (256, 192))
-    made = batch["target"]
-    if method is not None:
-        made = method.try_on(batch["image"], batch["garment"], batch["garment_mask"])
+    people = (*PEOPLE[:3], 100_007)
+    batch = triplets(people, method.config.shape if method else (256, 192))
+    made = glued(method, batch) if method else batch["target"]
     sides = ("garment", "person", "in the garment")
-    wall = Wall(len(PEOPLE), 3, sides=sides, side=218, high=3.3)
+    wall = Wall(len(people), 3, sides=sides, side=218, high=3.3)
     for row, pictures in enumerate((batch["garment"], batch["image"], made)):
         cut = slice(0, round(pictures.shape[-2] * 3.3 / 4))
         wall.put(pictures[:, :, cut], row=row)
-    who = "a network puts" if method else "somebody who knows everything puts"
+    who = "a network bends them and" if method else "somebody who knows everything"
     wall.show(
         "Above: four garments, laid flat. Middle: four people in other clothes. Below: "
-        f"the garments on the people, as {who} them on."
+        f"the garments on the people, as {who} puts them on."
     )
 
 
@@ -298,13 +315,27 @@ def in_patch(point: Tensor, cut: Patches, k: int, window: tuple[int, int]) -> Te
     return from_pixels(to_pixels(point, cut.size) - corner, window)
 
 
-def fitted_turn(flow: Tensor, mask: Tensor, cut: Patches, k: int) -> Tensor:
+def fitted_turn(
+    flow: Tensor, mask: Tensor, cut: Patches, k: int, garment: Tensor | None = None
+) -> Tensor:
     """The best A ``(2, 2)`` for a patch of the first image: how offsets on the person
-    become offsets on the garment, fitted to its true flow where ``mask`` is."""
+    become offsets on the garment, fitted to its true flow where ``mask`` is.
+
+    With the landmark's place on the ``garment (2,)`` in [-1, 1], A keeps it where it
+    is, and other layers of cloth, whose places are far from it, do not count.
+    """
     where = cut.pixels[0, k]
     places = to_pixels(flow[0].flatten(1).T[where], cut.size)
     near = (-cut.offsets[0, k].square().sum(-1) / 18).exp()
     weight = (mask[0].flatten()[where] * cut.inside[0, k] * near).sqrt().unsqueeze(1)
+    if garment is not None:
+        places = places - to_pixels(garment, cut.size)
+        offsets = cut.offsets[0, k]
+        same = places.norm(dim=-1) < 2 * offsets.norm(dim=-1) + 1.5
+        weight = weight * same.unsqueeze(1)
+        if weight.count_nonzero() < 6:
+            return torch.eye(2)
+        return torch.linalg.lstsq(weight * offsets, weight * places).solution.T
     if weight.count_nonzero() < 6:
         return torch.eye(2)
     here = F.pad(cut.offsets[0, k], (0, 1), value=1.0)

@@ -10,7 +10,17 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from lmcourse.fitting_room import PAINT, PARTS, PEOPLE, Wall, network, one, triplets
+from lmcourse.fitting_room import (
+    PAINT,
+    PARTS,
+    PEOPLE,
+    Wall,
+    drawn,
+    glued,
+    network,
+    one,
+    triplets,
+)
 from lmcourse.widgets import DragPoints
 from lmlib.geometry import pixel_grid
 from lmlib.methods.salvton import Links, Salvton, links_of
@@ -36,13 +46,22 @@ class Fitting:
     """One person, one garment and a network; ``batch`` holds one triplet or pair.
 
     ``links`` are those that the network finds; with ``annotated``, those of the batch.
+    The generator draws the person anew, unless the garment is to be ``glued`` on.
     """
 
-    def __init__(self, method: Salvton, batch: Batch, annotated: bool = False):
+    def __init__(
+        self,
+        method: Salvton,
+        batch: Batch,
+        annotated: bool = False,
+        glue: bool = False,
+    ):
         self.method, self.batch = method, batch
+        self.draw = glued if glue else drawn
         seen = batch["image"], batch["garment"]
         self.links = links_of(batch) if annotated else method.find(*seen)
         self.start = self.handles(self.links)
+        self.found = self.picture(self.links)  # most edits are compared with it
 
     def handles(self, links: Links) -> Tensor:
         """Where the handles are, ``(4, 2)``: the middle of what follows them fully."""
@@ -68,9 +87,10 @@ class Fitting:
         return self.links._replace(person=person, attribute=attribute)
 
     def picture(self, links: Links | None = None) -> Tensor:
-        """The person in the garment, ``(3, H, W)``."""
-        parts = (self.batch[name] for name in ("image", "garment", "garment_mask"))
-        return self.method.try_on(*parts, links or self.links)[0].clamp(0, 1)
+        """The person in the garment, ``(3, H, W)``; by default as found."""
+        if links is None:
+            return self.found
+        return self.draw(self.method, self.batch, links)[0].clamp(0, 1)
 
     def near(self, links: Links, reach: float = REACH) -> Tensor:
         """Pixels ``(H, W)`` within ``reach`` of a landmark that differs from the found
@@ -128,8 +148,7 @@ class Editor:
         before, after = fitting.picture(), fitting.picture(links)
         wall = Wall(2, fig=fig, heads=("as found", "edited"))
         wall.put([before, after])
-        for column, each in enumerate((fitting.links, links)):
-            wall.landmarks(each.person[0], each.attribute[0], column, size=5)
+        wall.landmarks(links.person[0], links.attribute[0], 1, size=5)
         for at, part in zip(handles, PARTS, strict=True):
             wall.plot(at, "o", 1, ms=15, mfc="none", mec=PAINT[part], mew=2)
         changed = change(before, after).mean().item()
@@ -166,10 +185,10 @@ def edit(fitting: Fitting, name: str) -> Links:
     return fitting.edited(handles, sleeves)
 
 
-def fittings(method: Salvton, batch: Batch, annotated: bool = False) -> list[Fitting]:
-    """One for each triplet of a batch."""
+def fittings(method: Salvton, batch: Batch, **how: bool) -> list[Fitting]:
+    """One for each triplet of a batch; ``how`` is as for ``Fitting``."""
     count = len(batch["image"])
-    return [Fitting(method, one(batch, n), annotated) for n in range(count)]
+    return [Fitting(method, one(batch, n), **how) for n in range(count)]
 
 
 def open_editing() -> None:
@@ -177,12 +196,12 @@ def open_editing() -> None:
     method = network()
     batch = triplets(PEOPLE[2:0:-1], method.config.shape)
     wall = Wall(1 + len(EDITS), 2, ("as found", *EDITS))
-    for row, fitting in enumerate(fittings(method, batch)):
+    for row, fitting in enumerate(fittings(method, batch, glue=True)):
         wall.put(fitting.picture(), 0, row)
         for column, name in enumerate(EDITS, start=1):
             wall.put(fitting.picture(edit(fitting, name)), column, row)
     wall.show(
-        "Two people in garments that a network put on them, and the same with the "
+        "Two people in garments that a network bent for them, and the same with the "
         "collar's landmarks moved down, the sleeves' set absent, the hem's moved down, "
         "and all of that."
     )

@@ -473,7 +473,7 @@ def test_contradicted_claims_say_why():
 def printed_cells():
     """(experiment, setting, metric) -> what the papers' tables print there."""
     cells = {}
-    for paper in ("seqmt", "lmdis", "dve"):
+    for paper in ("seqmt", "lmdis", "dve", "salvton"):
         for table in paper_tables(paper).values():
             for row, columns in table.rows.items():
                 for column, value in columns.items():

@@ -4,6 +4,7 @@ and what is measured is what it says."""
 import pytest
 import torch
 
+from lmcourse.evidence.paper import paper_tables
 from lmcourse.experiments import TABLES, cells
 from lmcourse.experiments import salvton as experiment
 from lmcourse.experiments.salvton import (
@@ -53,6 +54,24 @@ def test_settings_are_read():
             Cell.read(wrong)
     with pytest.raises(ValueError, match="a setting is like deformable@10"):
         PROBLEMS["salvton-ladder"].config("deformable@10")
+
+
+def test_printed_tables_name_settings_and_metrics_that_exist():
+    tables = paper_tables("salvton")
+    for name, table in tables.items():
+        problem = PROBLEMS[table.experiment]
+        for row, printed in table.rows.items():
+            assert row in problem.settings and [*printed] == [0], (name, row)
+            assert table.metric in ("", *problem.metrics(row)), name
+        ranked = sorted(
+            [
+                *table.others.values(),
+                *(x for c in table.rows.values() for x in c.values()),
+            ],
+            reverse=table.better == "higher",
+        )  # the paper prints its own full method as the best of each table
+        assert ranked[0] == table.rows["deformable@10+lasnl"][0], name
+    assert tables["table-3-psnr"].metric == "psnr"
 
 
 def test_every_setting_has_its_configuration():

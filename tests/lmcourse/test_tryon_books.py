@@ -144,6 +144,21 @@ def test_an_edit_changes_the_picture_and_no_edit_does_not():
     assert not fit.near(fit.links).any()
 
 
+def test_glue_changes_nothing_outside_of_the_warped_mask():
+    fit = fitting()
+    method, batch = fit.method, fit.batch
+    parts = (batch[name] for name in ("image", "garment", "garment_mask"))
+    cut = method.warps(*parts, fit.links).fused[:, 3:]
+    made = room.glued(method, batch, fit.links)
+    outside = (cut == 0).expand_as(made)
+    assert outside.any() and not outside.all()
+    torch.testing.assert_close(made[outside], batch["image"][outside])
+    assert (made != batch["image"]).any()
+    glue = editing.Fitting(method, batch, annotated=True, glue=True)
+    torch.testing.assert_close(glue.picture(), made[0])
+    assert (glue.picture() != fit.picture()).any()
+
+
 def test_locality_is_the_share_of_change_that_is_near():
     before, after = torch.zeros(3, 2, 2), torch.zeros(3, 2, 2)
     after[:, 0, 0], after[:, 1, 1] = 0.3, 0.1
