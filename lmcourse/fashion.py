@@ -244,6 +244,8 @@ def show_gallery(numbers: Sequence[int] = GALLERY) -> None:
         draw_image(ax, large["image"][n])
         draw_truth(ax, large["landmarks"][n], slots)
         draw_landmarks(ax, points[n], slots)
+    fig.set_figheight(fig.get_figheight() + 0.55)
+    legend(fig)
     alt = (
         "Eight garments, near and far, plain and patterned. Rings are the true places "
         "of collar, cuffs, waist and hem, coloured marks what a network has found."
