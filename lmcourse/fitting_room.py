@@ -138,21 +138,22 @@ def about(method: Salvton) -> str:
     return f"a network for {width} x {height} pixels, trained for {steps:,} steps"
 
 
-def _seen(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+def seen(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """What a network is given: people, garments and the garments' masks."""
     return batch["image"], batch["garment"], batch["garment_mask"]
 
 
 def drawn(method: Salvton, batch: Batch, links: Links | None = None) -> Tensor:
     """People in their garments as the generator draws them, ``(B, 3, H, W)``."""
-    return method.try_on(*_seen(batch), links)
+    return method.try_on(*seen(batch), links)
 
 
 @torch.no_grad()
 def glued(method: Salvton, batch: Batch, links: Links | None = None) -> Tensor:
     """People with their bent garments laid over them, ``(B, 3, H, W)``: cut out by the
     warped mask, and without a generator."""
-    links = method.find(*_seen(batch)[:2]) if links is None else links
-    colours, cut = method.warps(*_seen(batch), links).fused.split([3, 1], 1)
+    links = method.find(*seen(batch)[:2]) if links is None else links
+    colours, cut = method.warps(*seen(batch), links).fused.split([3, 1], 1)
     return cut * colours + (1 - cut) * batch["image"]
 
 
@@ -328,17 +329,15 @@ def fitted_turn(
     places = to_pixels(flow[0].flatten(1).T[where], cut.size)
     near = (-cut.offsets[0, k].square().sum(-1) / 18).exp()
     weight = (mask[0].flatten()[where] * cut.inside[0, k] * near).sqrt().unsqueeze(1)
-    if garment is not None:
+    here = cut.offsets[0, k]
+    if garment is None:
+        here = F.pad(here, (0, 1), value=1.0)  # where the landmark goes is fitted, too
+    else:
         places = places - to_pixels(garment, cut.size)
-        offsets = cut.offsets[0, k]
-        same = places.norm(dim=-1) < 2 * offsets.norm(dim=-1) + 1.5
+        same = places.norm(dim=-1) < 2 * here.norm(dim=-1) + 1.5
         weight = weight * same.unsqueeze(1)
-        if weight.count_nonzero() < 6:
-            return torch.eye(2)
-        return torch.linalg.lstsq(weight * offsets, weight * places).solution.T
     if weight.count_nonzero() < 6:
         return torch.eye(2)
-    here = F.pad(cut.offsets[0, k], (0, 1), value=1.0)
     return torch.linalg.lstsq(weight * here, weight * places).solution[:2].T
 
 

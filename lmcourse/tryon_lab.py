@@ -21,6 +21,7 @@ from lmcourse.fitting_room import (
     fitted_turn,
     on_white,
     one,
+    seen,
     shipped,
     triplets,
 )
@@ -164,8 +165,7 @@ def open_training() -> None:
             coarse(batch["flow"], batch["target_mask"], high // n) for n in (4, 8, 32)
         ]
     else:
-        seen = batch["image"], batch["garment"], batch["garment_mask"]
-        flows = method.warps(*seen, links).flows
+        flows = method.warps(*seen(batch), links).flows
         size = batch["image"].shape[-2:]
         how = {"size": size, "mode": "bilinear", "align_corners": False}
         flows = [F.interpolate(flow, **how) for flow in flows]
@@ -194,8 +194,7 @@ def carried(method: Salvton | None, batch: Batch, links: Links) -> Tensor:
     if method is None:
         return warp(cloth, spline_flow(links, tuple(cloth.shape[-2:])))
     with torch.no_grad():
-        seen = batch["image"], batch["garment"], batch["garment_mask"]
-        return method.warps(*seen, links).fused
+        return method.warps(*seen(batch), links).fused
 
 
 def open_ablations() -> None:

@@ -7,6 +7,7 @@ A batch is a plain dict: ``image (B, C, H, W)`` in [0, 1], ``landmarks (B, K, 2)
 """
 
 from collections.abc import Callable, Sequence
+from copy import copy
 
 import torch
 from jaxtyping import Bool, Float, Integer, Shaped
@@ -147,6 +148,12 @@ class Stored:
         self.indices = range(count)
         self.all = {**tensors, "index": torch.arange(count)}
         return self
+
+    def replaced(self, **tensors: Tensor) -> "Stored":
+        """The same images with some tensors ``(N, ...)`` in place of their own."""
+        other = copy(self)
+        other.all = self.all | tensors
+        return other
 
     def __len__(self) -> int:
         return len(self.indices)

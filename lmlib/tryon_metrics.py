@@ -73,6 +73,18 @@ def iou(found: Mask, target: Mask) -> Each:
     return (both / either.clamp(min=1)).where(either > 0, 1.0)
 
 
+def found(
+    points: Float[Tensor, "b k 2"],
+    truth: Float[Tensor, "b k 2"],
+    size: tuple[int, int],
+    share: float = 0.03,
+) -> Bool[Tensor, "b k"]:
+    """Which landmarks lie within ``share`` of the height of an image of ``size``
+    (height, width) from their place."""
+    far = (to_pixels(points, size) - to_pixels(truth, size)).norm(dim=-1)
+    return far <= share * size[0]
+
+
 def pck(
     points: Float[Tensor, "b k 2"],
     truth: Float[Tensor, "b k 2"],
@@ -80,12 +92,10 @@ def pck(
     size: tuple[int, int],
     share: float = 0.03,
 ) -> float:
-    """Share of the counted landmarks that lie within ``share`` of the height of an
-    image of ``size`` (height, width) from their place."""
+    """Share of the counted landmarks that are ``found``."""
     if not counted.any():
         raise ValueError("no landmark counts")
-    far = (to_pixels(points, size) - to_pixels(truth, size)).norm(dim=-1)
-    return (far[counted] <= share * size[0]).float().mean().item()
+    return found(points, truth, size, share)[counted].float().mean().item()
 
 
 # --- with a network of fixed random weights -------------------------------------------

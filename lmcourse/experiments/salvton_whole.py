@@ -115,7 +115,7 @@ class ParserFree(Whole):
             teacher, _ = self.train("teacher", seed)
             data = rough_people(teacher, data, seed)
         elif setting == "same":
-            data = Stored.of(data.all | {"image": data.all["target"]})
+            data = data.replaced(image=data.all["target"])
         elif setting != "true":
             raise ValueError(f"a setting is {', '.join(self.settings)}: {setting!r}")
         return self.trained(Salvton, data, setting, seed)
@@ -126,12 +126,14 @@ class ParserFree(Whole):
         return batch["image"]
 
 
+@torch.no_grad()
 def errors(method: Salvton, given: list, batch: Batch) -> dict[str, torch.Tensor]:
     """All metrics of each image, ``(B,)``; NaN where one does not apply."""
     links, target = method.find(*given[:2]), batch["target"]
-    made, warps = method.try_on(*given, links), method.warps(*given, links)
-    near = (links.person - batch["landmarks"]) * target.new_tensor([0.75, 1.0]) / 2
-    right = (near.norm(dim=-1) < 0.03).float().where(batch["visible"], torch.nan)
+    warps = method.warps(*given, links)
+    made = method.renderer(given[0], warps.garments, method.maps(links))
+    size = tuple(target.shape[2:])
+    right = tryon_metrics.found(links.person, batch["landmarks"], size).float()
     return {
         "psnr": tryon_metrics.psnr(made, target),
         "ssim": tryon_metrics.ssim(made, target),
@@ -139,7 +141,7 @@ def errors(method: Salvton, given: list, batch: Batch) -> dict[str, torch.Tensor
         "psnr_garment_told": inside(batch, method.try_on(*given, links_of(batch))),
         "psnr_warped": inside(batch, warps.fused),
         "psnr_warped_global": inside(batch, warps.by_global),
-        "pck": right.nanmean(1),
+        "pck": right.where(batch["visible"], torch.nan).nanmean(1),
     }
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from tryons import triplets
+from tryons import TINY, triplets
 
-from lmlib.methods.salvton import Salvton, SalvtonConfig
+from lmlib.methods.salvton import Salvton
 from lmlib.methods.salvton.parser_free import (
     GREY,
     MARGIN,
@@ -15,20 +15,6 @@ from lmlib.methods.salvton.parser_free import (
 )
 from lmlib.samples import Stored
 
-CONFIG = SalvtonConfig(
-    size=32,
-    landmarks=9,
-    branches=(4, 8),
-    exchanges=1,
-    stem=4,
-    widths=(4, 8),
-    fpn=8,
-    flow_widths=(8,),
-    matched=4,
-    ngf=4,
-    depth=2,
-)
-
 
 @pytest.fixture(scope="module")
 def batch():
@@ -38,7 +24,7 @@ def batch():
 @pytest.fixture(scope="module")
 def teacher():
     torch.manual_seed(0)
-    return Teacher(CONFIG).eval()
+    return Teacher(TINY).eval()
 
 
 def test_nothing_of_what_is_worn_is_left(batch):
@@ -62,7 +48,7 @@ def test_a_teacher_does_not_see_the_garment_on_its_person(batch, teacher):
     again = teacher.losses(other)
     assert first.keys() == again.keys()
     assert all(torch.equal(first[name], again[name]) for name in first)
-    plain = Salvton(CONFIG).eval()
+    plain = Salvton(TINY).eval()
     plain.load_state_dict(teacher.state_dict())
     moved = plain.losses(other)
     assert any(not torch.equal(first[name], moved[name]) for name in first)

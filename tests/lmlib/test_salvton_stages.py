@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from tryons import triplets
+from tryons import TINY, triplets
 
 from lmlib.geometry import ThinPlateSpline, to_pixels
 from lmlib.heatmaps import gaussian_maps, hard_argmax
@@ -28,21 +28,6 @@ from lmlib.methods.salvton_baselines import spline_flow
 from lmlib.samples import Stored
 from lmlib.training import fit
 from lmlib.tryon_metrics import end_point_error
-
-TINY = SalvtonConfig(
-    size=32,
-    landmarks=9,
-    branches=(4, 8),
-    exchanges=1,
-    stem=8,
-    widths=(12, 16, 16),
-    fpn=12,
-    flow_widths=(12,),
-    matched=8,
-    ngf=4,
-    depth=2,
-    batch_size=4,
-)
 
 # --- stage 1 --------------------------------------------------------------------------
 

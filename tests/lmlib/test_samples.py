@@ -220,3 +220,13 @@ def test_landmarks_that_leave_the_image_are_hidden():
     away = Affine(torch.tensor([[[1.0, 0, 3], [0, 1, 0]]]).repeat(4, 1, 1))
     assert not augment(batch, away)["visible"].any()
     assert augment(batch, away, hide=False)["visible"].all()
+
+
+def test_replaced_tensors_keep_their_numbers_and_leave_the_rest_alone():
+    first = {"image": torch.rand(3, 1, 4, 4), "landmarks": torch.rand(3, 2, 2)}
+    data = Stored.of(first)
+    data.indices = range(10, 16, 2)
+    other = data.replaced(image=torch.zeros(3, 1, 4, 4))
+    assert other.batch([14])["image"].sum() == 0
+    assert torch.equal(other.batch([14])["landmarks"], first["landmarks"][2:])
+    assert torch.equal(data.batch([14])["image"], first["image"][2:])

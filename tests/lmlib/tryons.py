@@ -1,9 +1,26 @@
-"""Try-on triplets in a few lines: cloths of stripes, bent by known smooth flows."""
+"""Try-on triplets in a few lines: cloths of stripes, bent by known smooth flows; and a
+network for them."""
 
 import torch
 import torch.nn.functional as F
 
 from lmlib.geometry import ThinPlateSpline, pixel_grid
+from lmlib.methods.salvton import SalvtonConfig
+
+TINY = SalvtonConfig(
+    size=32,
+    landmarks=9,
+    branches=(4, 8),
+    exchanges=1,
+    stem=8,
+    widths=(12, 16, 16),
+    fpn=12,
+    flow_widths=(12,),
+    matched=8,
+    ngf=4,
+    depth=2,
+    batch_size=4,
+)
 
 
 def _texture(count: int, size: tuple[int, int], generator) -> torch.Tensor:

@@ -70,6 +70,4 @@ def rough_people(
         people = (data.all[name][rows] for name in ("target", "target_mask"))
         given = (data.all[name][garments[rows]] for name in ("garment", "garment_mask"))
         parts.append(teacher.dress(*people, *given))
-    made = Stored.of(data.all | {"image": torch.cat(parts)})
-    made.all["index"], made.indices = data.all["index"], data.indices
-    return made
+    return data.replaced(image=torch.cat(parts))
