@@ -2,6 +2,7 @@
 
 from lmcourse.experiments import (
     dlan,
+    dlan_photographs,
     dve,
     lmdis,
     lmdis_uses,
@@ -18,6 +19,7 @@ ALL = (
     *lmdis_uses.TABLES,
     *dve.TABLES,
     *dlan.TABLES,
+    *dlan_photographs.TABLES,
     *salvton.TABLES,
     *salvton_whole.TABLES,
 )
