@@ -159,7 +159,7 @@ PROBLEMS = cells.by_name(
         plan={
             "landmarks": (1500, 1000),
             "warps": (2500, 1500),
-            "generator": (0, 1500),
+            "generator": (1500, 2000),
         },
         settings={"all,gallery": 1},
         kept=("all,gallery",),

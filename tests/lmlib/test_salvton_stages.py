@@ -391,3 +391,48 @@ def test_the_worn_garment_is_on_white():
     inside = batch["target_mask"].expand(-1, 4, -1, -1) > 0
     near = (warp(flat, batch["flow"]) - worn)[inside].abs()
     assert near.mean() < 0.05
+
+
+# --- an image blended of what stays, of the garment and of what is drawn --------------
+
+
+def blended(**changes):
+    torch.manual_seed(0)
+    return Generator(replace(TINY, output="blended", **changes))
+
+
+def seen_by(generator, seed=3):
+    g = torch.Generator().manual_seed(seed)
+    height, width = TINY.shape
+    person, garments = (torch.rand(2, n, height, width, generator=g) for n in (3, 9))
+    maps = torch.rand(2, TINY.landmarks, height, width, generator=g)
+    return person, garments, maps
+
+
+def test_a_blend_lies_between_its_sources_pixel_by_pixel():
+    generator = blended()
+    person, garments, maps = seen_by(generator)
+    drawn, shares = generator.parts(person, garments, maps)
+    torch.testing.assert_close(shares.sum(1), torch.ones(2, *person.shape[2:]))
+    made = generator(person, garments, maps)
+    sources = torch.stack([person, garments[:, 6:], drawn])
+    assert (made >= sources.amin(0) - 1e-6).all()
+    assert (made <= sources.amax(0) + 1e-6).all()
+
+
+@pytest.mark.parametrize("source", range(3))
+def test_a_blend_can_take_over_any_of_its_sources(source):
+    generator = blended()
+    with torch.no_grad():
+        generator.out.bias[3 + source] += 40
+    person, garments, maps = seen_by(generator)
+    wanted = (person, garments[:, 6:], generator.parts(person, garments, maps)[0])
+    torch.testing.assert_close(generator(person, garments, maps), wanted[source])
+
+
+def test_what_is_drawn_has_no_shares():
+    torch.manual_seed(0)
+    generator = Generator(TINY)
+    given = seen_by(generator)
+    drawn, shares = generator.parts(*given)
+    assert shares is None and torch.equal(drawn, generator(*given))

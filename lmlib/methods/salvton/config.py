@@ -49,6 +49,7 @@ class SalvtonConfig(Config):
     ngf: int = 24  # channels of the generator at full resolution
     depth: int = 3  # halvings of the generator
     decoder: Literal["lasnl", "released", "residual"] = "lasnl"
+    output: Literal["drawn", "blended"] = "drawn"  # all drawn, or what stays kept
     adversarial: float = 0.1
     feature_matching: float = 1.0
     generator_perceptual: float = 1.0
@@ -150,5 +151,6 @@ class SalvtonConfig(Config):
             widths=(24, 48, 64, 64),
             perceptual=0.2,
             depth=4,
+            output="blended",
             steps=20_000,
         )

@@ -12,6 +12,10 @@ normalised feature map is to be strong (equation 12):
 * "released": the code's. The layer follows a residual block, multiplies with ``1 +
   gamma``, and mean and deviation are those of the batch.
 
+Two outputs: "drawn", every pixel of the image; and "blended", in each pixel a mixture
+of the person, of the fused garment and of what is drawn, so that what stays and the
+cloth's pattern can be taken over (as in PF-AFN).
+
 The discriminator looks at images at two resolutions, patch by patch, with the hinge
 loss, as in HR-VITON, whose losses the paper takes over.
 """
@@ -29,6 +33,7 @@ from lmlib.methods.salvton.flows import conv
 from lmlib.methods.salvton.perception import gradient_pyramid
 
 COMMON = 32  # channels of L_s, eq. 10
+SOURCES = "person", "fused garment", "drawn"  # of a blended image
 
 
 class Lasnl(nn.Module):
@@ -101,7 +106,9 @@ class Generator(nn.Module):
             self.up.append(conv(outputs + inputs, inputs))
             self.layers.append(decoder_layers(c.decoder, inputs, c.landmarks))
         # The images themselves skip everything, so what stays need not be drawn anew.
-        self.out = conv(widths[0] + c.image_channels + 9, c.image_channels)
+        self.blends = c.output == "blended"
+        outputs = c.image_channels + len(SOURCES) * self.blends
+        self.out = conv(widths[0] + c.image_channels + 9, outputs)
 
     def forward(
         self,
@@ -110,6 +117,20 @@ class Generator(nn.Module):
         maps: Float[Tensor, "b k h w"],
     ) -> Float[Tensor, "b 3 h w"]:
         """Images in [0, 1]; ``garments`` are ``(W_g, W_l, W_f)``."""
+        drawn, shares = self.parts(person, garments, maps)
+        if shares is None:
+            return drawn
+        sources = torch.stack([person, garments[:, -3:], drawn], 1)
+        return (shares[:, :, None] * sources).sum(1)
+
+    def parts(
+        self,
+        person: Float[Tensor, "b 3 h w"],
+        garments: Float[Tensor, "b 9 h w"],
+        maps: Float[Tensor, "b k h w"],
+    ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 3 h w"] | None]:
+        """What is drawn, and, of a blend, the share of each of ``SOURCES`` in a pixel,
+        which sum to 1."""
         seen = 2 * torch.cat([person, garments], 1) - 1
         x = F.leaky_relu(self.stem(seen), 0.2)
         kept = []
@@ -122,7 +143,9 @@ class Generator(nn.Module):
             for layer in layers:
                 x = layer(x, maps)
             x = F.leaky_relu(x, 0.2)
-        return torch.sigmoid(self.out(torch.cat([x, seen], 1)))
+        out = self.out(torch.cat([x, seen], 1))
+        shares = out[:, 3:].softmax(1) if self.blends else None
+        return torch.sigmoid(out[:, :3]), shares
 
 
 class Unmapped(Plain):
