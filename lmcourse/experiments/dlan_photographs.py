@@ -50,7 +50,7 @@ SIDE = 256  # pixels of a picture, which views are cut out of
 # Of a person in 3:4: the width, from the neck down to the hips.
 PERSON = (0.0, 0.1, 1.0, 0.85)
 VIEWS = 8  # pairs of views a picture
-FIGURES = "mirror", "views", "stranger", "images"
+FIGURES = "mirror", "views", "stranger", "pictures"
 
 Answer = Callable[[Tensor], Tensor]
 
@@ -112,7 +112,7 @@ def consistency(answer: Answer, images: Tensor) -> dict[str, float]:
         )
         found["views"] += gap(one, other) / VIEWS
         found["stranger"] += gap(one, other.roll(1, 0)) / VIEWS
-    return found | {"images": len(images)}
+    return found | {"pictures": len(images)}
 
 
 @dataclass(frozen=True, kw_only=True)

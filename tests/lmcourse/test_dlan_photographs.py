@@ -38,7 +38,7 @@ def test_who_finds_the_dot_agrees_with_itself_and_not_with_a_stranger():
     apart = 100 * (places - places.roll(1, 0)).float().norm(dim=1).mean() / 128
     assert found["mirror"] < 0.5 and found["views"] < 0.5
     assert found["stranger"] == pytest.approx(apart.item(), rel=0.05)
-    assert found["images"] == len(images)
+    assert found["pictures"] == len(images)
 
 
 def test_a_constant_answer_agrees_with_its_mirror_but_with_strangers_as_well():
@@ -73,7 +73,7 @@ def test_views_stay_within_the_picture():
 def test_a_row_of_drawn_tops_needs_no_file(monkeypatch):
     monkeypatch.setattr(photographs, "VIEWS", 1)
     found = PROBLEM.run("untrained@drawn", 0)
-    assert found["steps"] == 0 and found["images"] > 5
+    assert found["steps"] == 0 and found["pictures"] > 5
     assert set(PROBLEM.metrics("untrained@drawn")) <= found.keys()
 
 
