@@ -5,12 +5,11 @@ which pixels count. A whole image is mostly what no garment touches, and flatter
 everybody, so ask inside the garment too.
 
 SSIM is Wang et al.'s on grey images with a Gaussian window, as the field's scripts have
-it. Where a published metric needs a network that has seen ImageNet, ours has one with
-fixed random weights, and says ``proxy``: its numbers order our own networks, and cannot
-be compared with anybody's.
+it. LPIPS, FID and KID are torchmetrics' (the extra ``metrics``), and need networks that
+must be downloaded. Where they cannot be, ``proxy_lpips``, ``proxy_fid`` and
+``proxy_kid`` are the same with the packaged network of ``lmlib.imagenet``: their
+numbers order our own networks, and cannot be compared with anybody's.
 """
-
-from functools import cache
 
 import numpy as np
 import torch
@@ -19,10 +18,12 @@ from jaxtyping import Bool, Float
 from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
+from lmlib import imagenet
 from lmlib.geometry import to_pixels
 from lmlib.samples import to_gray
 
 Images = Float[Tensor, "b c h w"]
+Others = Float[Tensor, "n c h w"]  # as many as there are
 Mask = Float[Tensor, "b 1 h w"]
 Each = Float[Tensor, " b"]
 
@@ -98,42 +99,85 @@ def pck(
     return found(points, truth, size, share)[counted].float().mean().item()
 
 
-# --- with a network of fixed random weights -------------------------------------------
+# --- with networks that have seen ImageNet --------------------------------------------
 
-WIDTHS = (24, 48, 96)
+HEIGHT = 128  # pixels to which smaller images are enlarged for the packaged network
 
 
-@cache
-def proxy_network() -> nn.ModuleList:
-    """Three convolutions of stride 2 with fixed random weights, filters of unit
-    length."""
-    generator, layers, inputs = torch.Generator().manual_seed(0), [], 3
-    for width in WIDTHS:
-        layer = nn.Conv2d(inputs, width, 5, 2, 2, bias=False)
-        weight = torch.randn(layer.weight.shape, generator=generator)
-        weight -= weight.mean((2, 3), keepdim=True) * (inputs == 3)  # no plain colours
-        weight /= weight.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
-        layer.weight = nn.Parameter(weight, requires_grad=False)
-        layers.append(layer)
-        inputs = width
-    return nn.ModuleList(layers)
+def _torchmetrics():
+    """torchmetrics' image metrics; ImportError says how to get them."""
+    try:
+        from torchmetrics import image
+        from torchmetrics.image.fid import FrechetInceptionDistance
+        from torchmetrics.image.kid import KernelInceptionDistance
+    except ImportError as error:
+        raise ImportError(f"{error}: pip install '.[metrics]'") from None
+    return image, FrechetInceptionDistance, KernelInceptionDistance
+
+
+def _published(make):
+    """A metric with its own network; ImportError where that cannot be had."""
+    try:
+        return make()
+    except (ImportError, OSError) as error:
+        said = str(error).split("\n", 1)[0]
+        raise ImportError(
+            f"the published metric's network cannot be loaded ({said}); the functions "
+            "proxy_* do with the packaged one"
+        ) from None
+
+
+def lpips(found: Images, target: Images) -> Each:
+    """LPIPS with AlexNet, of images in [0, 1].
+
+    Raises:
+        ImportError: torchmetrics, torchvision or the weights are not there.
+    """
+    image, *_ = _torchmetrics()
+    name = "LearnedPerceptualImagePatchSimilarity"
+    metric = _published(lambda: getattr(image, name)("alex", "none", normalize=True))
+    return metric(found, target)
+
+
+def fid(found: Images, real: Others) -> float:
+    """The Frechet distance of two sets of images by Inception's 2,048 features.
+
+    Raises:
+        ImportError: torchmetrics, torch-fidelity or the weights are not there.
+    """
+    _, kind, _ = _torchmetrics()
+    return _of_sets(_published(lambda: kind(2048, normalize=True)), found, real)
+
+
+def kid(found: Images, real: Others) -> float:
+    """The kernel distance of two sets of images by Inception's features; errors as
+    ``fid``'s."""
+    _, _, kind = _torchmetrics()
+    size = min(len(found), len(real))
+    options = {"subsets": 1, "subset_size": size, "normalize": True}
+    return _of_sets(_published(lambda: kind(2048, **options)), found, real)
+
+
+def _of_sets(metric: nn.Module, found: Images, real: Others) -> float:
+    """A distance of two sets of images."""
+    metric.update(real, real=True)
+    metric.update(found, real=False)
+    value = metric.compute()
+    return (value[0] if isinstance(value, tuple) else value).item()
 
 
 @torch.no_grad()
-def proxy_features(
-    images: Float[Tensor, "b 3 h w"],
-) -> list[Float[Tensor, "b _ _ _"]]:
-    """What the layers of ``proxy_network`` make of images in [0, 1]."""
-    x, found = 2 * images - 1, []
-    for layer in proxy_network().to(images.device):
-        x = F.leaky_relu(layer(x), 0.2)
-        found.append(x)
-    return found
+def proxy_features(images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b _ _ _"]]:
+    """Features of images in [0, 1], which are enlarged to ``HEIGHT`` if they are
+    smaller; ImportError without the extra ``photos``."""
+    network = imagenet.features().to(images.device)
+    scale = max(1.0, HEIGHT / images.shape[2])
+    return network(F.interpolate(images, scale_factor=scale, mode="bilinear"))
 
 
 def proxy_lpips(found: Images, target: Images) -> Each:
-    """As LPIPS: the squared distance of features of unit length, averaged over the
-    image and summed over layers."""
+    """As LPIPS, without its trained weights of channels: the squared distance of
+    features of unit length, averaged over the image and summed over layers."""
     total = torch.zeros(len(found), device=found.device)
     pairs = zip(proxy_features(found), proxy_features(target), strict=True)
     for one, other in pairs:
@@ -142,43 +186,25 @@ def proxy_lpips(found: Images, target: Images) -> Each:
     return total
 
 
-def pooled(images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
-    """A vector for each image: the means of all features, and their deviations."""
-    found = proxy_features(images)
-    parts = [part for x in found for part in (x.mean((2, 3)), x.std((2, 3)))]
-    return torch.cat(parts, 1)
+class Pooled(nn.Module):
+    """The means of the coarsest features: what stands in for Inception's 2,048."""
+
+    num_features = [*imagenet.LAYERS.values()][-1]
+
+    def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
+        parts = images.split(50)
+        return torch.cat([proxy_features(part)[-1].mean((2, 3)) for part in parts])
 
 
-def frechet(found: Float[Tensor, "n d"], real: Float[Tensor, "m d"]) -> float:
-    """The Frechet distance of two clouds of vectors, taken as Gaussian: FID's."""
-    found, real = found.double(), real.double()
-    mean = (found.mean(0) - real.mean(0)).square().sum()
-    one, other = torch.cov(found.T), torch.cov(real.T)
-    # tr sqrt(A B) is the sum of the roots of A B's eigenvalues
-    roots = torch.linalg.eigvals(one @ other).real.clamp(min=0).sqrt().sum()
-    return (mean + one.trace() + other.trace() - 2 * roots).item()
+def proxy_fid(found: Images, real: Others, by: nn.Module | None = None) -> float:
+    """The Frechet distance of two sets of images, by ``Pooled`` or another network."""
+    _, kind, _ = _torchmetrics()
+    return _of_sets(kind(by or Pooled()), found, real)
 
 
-def kernel_distance(found: Float[Tensor, "n d"], real: Float[Tensor, "m d"]) -> float:
-    """KID's unbiased squared maximum mean discrepancy, with the kernel ``(x y / d +
-    1)^3``."""
-    found, real = found.double(), real.double()
-
-    def kernel(a: Tensor, b: Tensor) -> Tensor:
-        return (a @ b.T / a.shape[1] + 1) ** 3
-
-    def within(x: Tensor) -> Tensor:
-        k, n = kernel(x, x), len(x)
-        return (k.sum() - k.trace()) / (n * (n - 1))
-
-    return (within(found) + within(real) - 2 * kernel(found, real).mean()).item()
-
-
-def proxy_fid(found: Images, real: Images) -> float:
-    """The Frechet distance of two sets of images, by ``pooled``."""
-    return frechet(pooled(found), pooled(real))
-
-
-def proxy_kid(found: Images, real: Images) -> float:
-    """The kernel distance of two sets of images, by ``pooled``."""
-    return kernel_distance(pooled(found), pooled(real))
+def proxy_kid(found: Images, real: Others, by: nn.Module | None = None) -> float:
+    """The kernel distance of two sets of images, by ``Pooled`` or another network,
+    between as many of each as the smaller set has."""
+    _, _, kind = _torchmetrics()
+    size = min(len(found), len(real))
+    return _of_sets(kind(by or Pooled(), subsets=1, subset_size=size), found, real)

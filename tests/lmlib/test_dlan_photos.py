@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from lmlib.imagenet import pretrained
 from lmlib.methods.dlan import Dlan, DlanConfig
-from lmlib.methods.dlan_photos import LiteTrunk, pretrained
+from lmlib.methods.dlan_photos import LiteTrunk
 
 SMALL = replace(DlanConfig.photos(), size=64, patch=4)
 

@@ -1,5 +1,6 @@
 """SAL-VTON's landmarks, generator and the method that holds all stages."""
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from tryons import TINY, triplets
 
-from lmlib.geometry import ThinPlateSpline, to_pixels
+from lmlib.geometry import ThinPlateSpline, pixel_grid, to_pixels
 from lmlib.heatmaps import gaussian_maps, hard_argmax
 from lmlib.methods.salvton import Links, Salvton, SalvtonConfig, links_of, worn_garment
 from lmlib.methods.salvton.flows import landmark_maps, warp
@@ -23,7 +24,7 @@ from lmlib.methods.salvton.landmarks import (
     landmark_losses,
     map_loss,
 )
-from lmlib.methods.salvton.perception import gradient_pyramid
+from lmlib.methods.salvton.perception import comparison, gradient_pyramid
 from lmlib.methods.salvton_baselines import spline_flow
 from lmlib.samples import Stored
 from lmlib.training import fit
@@ -180,7 +181,6 @@ def test_each_side_of_the_game_has_its_own_gradient():
     for name, (moves_image, moves_judge) in {
         "adversarial": (True, False),
         "feature_matching": (True, False),
-        "generator_perceptual": (True, False),
         "discriminator": (False, True),
     }.items():
         grads = torch.autograd.grad(
@@ -189,7 +189,7 @@ def test_each_side_of_the_game_has_its_own_gradient():
         moved = [grad is not None and bool(grad.abs().sum() > 0) for grad in grads]
         assert moved == [moves_image, moves_judge], name
     same = generator_losses(real, real, judge)
-    assert same["feature_matching"] == 0 and same["generator_perceptual"] == 0
+    assert same["feature_matching"] == 0
 
 
 def test_the_pyramid_sees_a_shift_that_a_mean_does_not():
@@ -199,6 +199,41 @@ def test_the_pyramid_sees_a_shift_that_a_mean_does_not():
     shifted = gradient_pyramid(stripes, stripes.roll(1, 3))
     dimmed = gradient_pyramid(ramp, ramp + 0.5 * (stripes - stripes.roll(1, 3)).mean())
     assert shifted > 0.2 > dimmed
+
+
+def test_features_of_imagenet_see_a_lost_texture_more_than_as_much_dimming():
+    pytest.importorskip("efficientnet_lite_pytorch")
+    distance = comparison("imagenet")
+    checks = 0.3 + 0.4 * (pixel_grid(64, 48) * 16).floor().sum(-1).remainder(2)
+    checks = checks.view(1, 1, 64, 48).expand(1, 3, 64, 48)
+    blurred, brighter = torch.full_like(checks, 0.5), checks + 0.2
+    l1 = [(x - checks).abs().mean().item() for x in (blurred, brighter)]
+    assert l1 == pytest.approx([0.2, 0.2], abs=0.01)
+    assert distance(checks, checks) == 0
+    assert distance(blurred, checks) > 1.3 * distance(brighter, checks) > 0
+
+
+def test_what_is_perceived_by_imagenet_needs_its_packages_at_once(monkeypatch):
+    from lmlib import imagenet
+
+    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
+    imagenet.features.cache_clear()
+    with pytest.raises(ImportError, match="photos"):
+        Salvton(replace(TINY, perceived="imagenet"))
+    Salvton(TINY)  # by gradients, nothing is needed
+
+
+def test_the_features_of_imagenet_reach_the_generator_and_stay_as_they_are():
+    pytest.importorskip("efficientnet_lite_pytorch")
+    from lmlib.imagenet import features
+
+    plain = Salvton(replace(TINY, stages=("generator",)))
+    method = Salvton(replace(plain.config, perceived="imagenet"))
+    before = [x.clone() for x in features().state_dict().values()]
+    method.train().losses(triplets(2))["generator_perceptual"].backward()
+    assert method.renderer.out.weight.grad.abs().sum() > 0
+    assert all(map(torch.equal, before, features().state_dict().values()))
+    assert method.state_dict().keys() == plain.state_dict().keys()
 
 
 # --- the method -----------------------------------------------------------------------

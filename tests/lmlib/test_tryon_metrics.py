@@ -1,11 +1,15 @@
 """Metrics of try-on, against closed forms, scikit-image and scipy."""
 
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import scipy.linalg
 import skimage.metrics
 import torch
 
+from lmlib import imagenet
 from lmlib import tryon_metrics as metrics
 from lmlib.geometry import pixel_grid
 
@@ -90,6 +94,15 @@ def test_pck_is_of_the_height():
         metrics.pck(points, truth, counted & False, SIZE)
 
 
+class Colour(torch.nn.Module):
+    """A network whose features of an image are its pixels."""
+
+    num_features = 5
+
+    def forward(self, images):
+        return images.flatten(1)
+
+
 def test_the_frechet_distance_as_scipys_root_has_it():
     generator = torch.Generator().manual_seed(0)
     mix = torch.randn(5, 5, generator=generator)
@@ -99,36 +112,42 @@ def test_the_frechet_distance_as_scipys_root_has_it():
     root = scipy.linalg.sqrtm(a @ b).real
     gap = (one.double().mean(0) - other.double().mean(0)).square().sum().item()
     wanted = gap + np.trace(a + b - 2 * root)
-    assert metrics.frechet(one, other) == pytest.approx(wanted, rel=1e-5)
-    assert metrics.frechet(one, one) == pytest.approx(0, abs=1e-4)
+    one, other = (x.view(-1, 5, 1, 1) for x in (one, other))
+    assert metrics.proxy_fid(one, other, Colour()) == pytest.approx(wanted, rel=1e-4)
+    assert metrics.proxy_fid(one, one, Colour()) == pytest.approx(0, abs=1e-3)
 
 
 def test_the_kernel_distance_is_unbiased():
     generator = torch.Generator().manual_seed(0)
 
-    def draw(count=20, shift=0.0):
-        return torch.randn(count, 3, generator=generator) + shift
+    def draw(count=20):
+        return torch.randn(count, 3, 1, 1, generator=generator)
 
-    same = torch.tensor([metrics.kernel_distance(draw(), draw()) for _ in range(300)])
-    assert abs(same.mean()) < 3 * same.std() / 300**0.5  # also below zero
+    def distance(one, other):
+        return metrics.proxy_kid(one, other, Colour())
+
+    same = torch.tensor([distance(draw(), draw()) for _ in range(200)])
+    assert abs(same.mean()) < 3 * same.std() / 200**0.5  # also below zero
     assert (same < 0).any()
-    one, other = draw(3), draw(2)
+    one, other = draw(3), draw(3)
     by_hand = 0.0
     for x, y, sign in ((one, one, 1), (other, other, 1), (one, other, -2)):
         pairs = [
-            ((a @ b).item() / 3 + 1) ** 3
+            ((a.flatten() @ b.flatten()).item() / 3 + 1) ** 3
             for i, a in enumerate(x)
             for j, b in enumerate(y)
             if x is not y or i != j
         ]
         by_hand += sign * sum(pairs) / len(pairs)
-    assert metrics.kernel_distance(one, other) == pytest.approx(by_hand, rel=1e-4)
+    assert distance(one, other) == pytest.approx(by_hand, rel=1e-4)
 
 
 def test_proxies_order_what_is_clearly_ordered():
     torch.manual_seed(0)
     small = torch.nn.functional.interpolate(images(24)[..., ::4, ::4], scale_factor=4)
-    noisy, noisier = (small + s * (images(24, 1) - 0.5) for s in (0.1, 0.5))
+    noisy, noisier = (
+        (small + s * (images(24, 1) - 0.5)).clamp(0, 1) for s in (0.1, 0.5)
+    )
     assert metrics.proxy_lpips(small, small).abs().max() < 1e-6
     near, far = (metrics.proxy_lpips(x, small).mean() for x in (noisy, noisier))
     assert 0 < near < far
@@ -136,8 +155,27 @@ def test_proxies_order_what_is_clearly_ordered():
         assert distance(noisy, small) < distance(noisier, small)
 
 
-def test_the_proxy_is_the_same_everywhere():
-    first = metrics.proxy_features(images())
-    metrics.proxy_network.cache_clear()
-    torch.manual_seed(7)
-    assert all(map(torch.equal, first, metrics.proxy_features(images())))
+@pytest.mark.parametrize("name", ["torchmetrics", "efficientnet_lite_pytorch"])
+def test_what_is_not_installed_is_named(name, monkeypatch):
+    monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, "torchmetrics.image.fid", None)
+    imagenet.features.cache_clear()
+    extra = {"torchmetrics": "metrics", "efficientnet_lite_pytorch": "photos"}[name]
+    function = metrics.proxy_fid if name == "torchmetrics" else metrics.proxy_lpips
+    with pytest.raises(ImportError, match=rf"\[{extra}\]"):
+        function(images(), images())
+
+
+@pytest.mark.parametrize("function", [metrics.lpips, metrics.fid, metrics.kid])
+def test_a_published_metric_without_its_network_points_to_the_proxy(
+    function, monkeypatch
+):
+    """Whether or not the networks are installed here: loading them fails."""
+
+    def fails(*args, **kwargs):
+        raise OSError("no route to the weights\nand more")
+
+    image = SimpleNamespace(LearnedPerceptualImagePatchSimilarity=fails)
+    monkeypatch.setattr(metrics, "_torchmetrics", lambda: (image, fails, fails))
+    with pytest.raises(ImportError, match=r"\(no route to the weights\); .* proxy_"):
+        function(images(), images())

@@ -23,7 +23,7 @@ The paper leaves open or prints otherwise, and we chose:
   without any.
 * the pixel grid is the value of the correlation's attention. In the released code it is
   a learned map of coordinates (``local="released"``).
-* the perceptual losses are ``perception.gradient_pyramid``, of no trained network.
+* the perceptual losses: ``perception``, by gradients or by a network.
 """
 
 from dataclasses import replace
@@ -42,7 +42,7 @@ from lmlib.methods.salvton.generator import (
     generator_losses,
 )
 from lmlib.methods.salvton.landmarks import Finder, landmark_losses
-from lmlib.methods.salvton.perception import gradient_pyramid
+from lmlib.methods.salvton.perception import comparison
 from lmlib.methods.salvton.warping import WarpingModel, Warps, warping_losses
 from lmlib.processes import drawn
 from lmlib.samples import Batch, Pool
@@ -71,6 +71,7 @@ class Salvton(Method):
         makes = "generator" in c.stages
         self.renderer = Generator(c) if makes else None
         self.discriminator = Discriminator(c) if makes else None
+        self.compare = comparison(c.perceived)
         self.weights = {
             "garment_maps": 1.0,
             "person_maps": 1.0,
@@ -162,12 +163,14 @@ class Salvton(Method):
             target = worn_garment(batch)
             terms |= warping_losses(warps, cloth, target, links, c)
             if self.weight("perceptual"):
-                terms["perceptual"] = gradient_pyramid(warps.by_global, target)
+                terms["perceptual"] = self.compare(warps.by_global, target)
                 if warps.local is not None:
-                    terms["perceptual"] += gradient_pyramid(warps.fused, target)
+                    terms["perceptual"] += self.compare(warps.fused, target)
         if self.renderer is not None:
             made = self.renderer(person, warps.garments.detach(), self.maps(near))
-            terms |= generator_losses(made, batch["target"], self.discriminator)
+            real = batch["target"]
+            terms |= generator_losses(made, real, self.discriminator)
+            terms["generator_perceptual"] = self.compare(made, real)
         return self.weighted(terms)
 
     def jittered(self, links: Links) -> Links:

@@ -43,6 +43,7 @@ class SalvtonConfig(Config):
     jitter: float = 1.0  # deviation in pixels of landmarks in training
     smoothness: float = 1.0  # weight of eq. 8
     perceptual: float = 0.0  # weight of eq. 6
+    perceived: Literal["gradients", "imagenet"] = "gradients"  # by what; stage 3, too
     local_rate: float = 2.5  # factor on the rate of what only the local flow uses
 
     # Stage 3
@@ -133,6 +134,7 @@ class SalvtonConfig(Config):
             adversarial=1.0,
             feature_matching=10.0,
             generator_perceptual=10.0,
+            perceived="imagenet",
             lr=3e-4,
         )
 

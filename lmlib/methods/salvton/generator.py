@@ -30,7 +30,6 @@ from torch.func import functional_call
 
 from lmlib.methods.salvton.config import SalvtonConfig
 from lmlib.methods.salvton.flows import conv
-from lmlib.methods.salvton.perception import gradient_pyramid
 
 COMMON = 32  # channels of L_s, eq. 10
 SOURCES = "person", "fused garment", "drawn"  # of a blended image
@@ -214,7 +213,6 @@ def generator_losses(
         for bad, good in zip(ours[:-1], theirs[:-1], strict=True)
     ]
     return {
-        "generator_perceptual": gradient_pyramid(made, real),
         "adversarial": -torch.stack([each[-1].mean() for each in judged]).mean(),
         "feature_matching": torch.stack(matched).mean(),
         "discriminator": torch.stack(hinge).mean(),
