@@ -18,9 +18,15 @@ from torch import Tensor
 import lmlib
 from lmcourse.evidence.paper import PaperTable, paper_tables
 from lmcourse.experiments.cells import checkpoints
-from lmcourse.plots import draw_image, draw_points, figure, marker, show
+from lmcourse.plots import COLOURS, draw_image, draw_points, figure, marker, show
 from lmlib.checkpoints import read_metadata
 from lmlib.methods.dlan import Dlan, Step, frame_corners, transform
+from lmlib.methods.dlan_baselines import (
+    edge_proposals,
+    frames_of,
+    grid_windows,
+    true_boxes,
+)
 from lmlib.palette import colour
 from lmlib.samples import Batch
 from lmscenes import Garments
@@ -290,3 +296,100 @@ def show_looks(number: int = OPENING[0]) -> None:
         "to its landmarks, and the answers move towards the rings of the truth."
     )
     show(fig, alt)
+
+
+AGREEING = {  # networks of table dlan-photographs, as the figure calls them
+    "middle": "always the middle",
+    "untrained": "untrained",
+    "FC": "FC, 64 pixels",
+    "DLAN": "DLAN, 64 pixels",
+    "gallery": "DLAN, 128 pixels",
+}
+
+
+def show_agreement(found: dict[tuple[str, str], float]) -> None:
+    """How far two answers lie apart, on one picture and on two, drawn and photographed.
+
+    Args:
+        found: (NETWORK@IMAGES, metric) -> value, of table ``dlan-photographs``.
+    """
+    fig, axes = figure(9, 3.2, cols=2)
+    kinds = {"views": ("o", 1, "two views of one picture"),
+             "stranger": ("s", 3, "views of two pictures")}  # fmt: skip
+    for ax, (images, of) in zip(
+        axes, {"drawn": "drawn tops", "photographs": "photographs"}.items(), strict=True
+    ):
+        for y, name in enumerate(AGREEING):
+            ends = [found[f"{name}@{images}", metric] for metric in kinds]
+            ax.plot(ends, [y, y], color="0.7", lw=4, zorder=1)
+            for end, (mark, tint, label) in zip(ends, kinds.values(), strict=True):
+                look = {"ms": 11, "color": COLOURS[tint], "label": label * (not y)}
+                ax.plot(end, y, mark, **look)
+        ax.set_yticks(range(len(AGREEING)), [*AGREEING.values()], fontsize=12)
+        count = found[f"gallery@{images}", "pictures"]
+        ax.set_title(f"{count:.0f} {of}", fontsize=13)
+        ax.set(xlim=(0, 25), ylim=(-0.6, len(AGREEING) - 0.4))
+        ax.set_xlabel("apart (% of the side)", fontsize=12)
+    axes[1].tick_params(labelleft=False)
+    axes[0].legend(fontsize=11, loc="lower right")
+    show(
+        fig,
+        "How far a network's answers lie apart, in two views of one picture (dots) and "
+        "in views of two pictures (squares): on drawn tops and on photographs",
+    )
+
+
+WAYS = {  # ways of table 1 to do without a given box; the last is given it
+    "window": "17 windows,\nvote",
+    "proposals": "100 pro-\nposals, vote",
+    "detector": "detector,\nthen DFA",
+    "joint": "both on\none trunk",
+    "cascade": "whole pic-\nture, twice",
+    "FC": "whole pic-\nture (FC)",
+    "DLAN": "DLAN",
+    "oracle": "the true\nbox",
+}
+
+
+def show_cuts(number: int = OPENING[2]) -> None:
+    """What a network is shown of a garment: windows, proposals, its box, the whole."""
+    garment = pictures([number])
+    small = at_size(garment, [number], 64)
+    cuts = {
+        "17 windows": grid_windows(),
+        "the best proposals": edge_proposals(small)[0][:12],
+        "the true box": true_boxes(garment),
+        "the whole picture": torch.tensor([[-0.99, -0.99, 0.99, 0.99]]),
+    }
+    fig, axes = board(len(cuts), 1, list(cuts))
+    for ax, boxes in zip(axes, cuts.values(), strict=True):
+        draw_image(ax, garment["image"][0])
+        for frame in frames_of(boxes[None])[0]:
+            draw_frame(ax, frame, "white", 2)
+    show(
+        fig,
+        "One garment and what a network is shown of it: 17 windows, the twelve best of "
+        "a hundred proposals, the true box, the whole picture",
+    )
+
+
+def show_ways(rates: dict[str, list[float]], paper: dict) -> None:
+    """Detection rates of ``WAYS``, a dot a seed, beside what the paper prints."""
+    fig, ax = figure(9, 3.2)
+    for k, way in enumerate(WAYS):
+        runs, tint = rates[way], 1 if way in ("FC", "DLAN") else 0
+        if runs:
+            ax.bar(k, sum(runs) / len(runs), 0.7, color=COLOURS[tint], alpha=0.6)
+        ax.plot([k] * len(runs), runs, "o", ms=7, color=COLOURS[tint])
+        if (way, "pdl") in paper:
+            look = {"ms": 11, "mfc": "white", "mec": "black", "mew": 1.5}
+            ax.plot(k, paper[way, "pdl"], "D", label="paper" * (not k), **look)
+    ax.set_xticks(range(len(WAYS)), list(WAYS.values()), fontsize=11)
+    ax.set_ylim(0, 80)
+    ax.set_ylabel("detected (%)", fontsize=12)
+    ax.legend(fontsize=12, loc="upper left")
+    show(
+        fig,
+        "Detection rates of ways to do without a given box and, last, with the true "
+        "one: bars and dots are measured here, diamonds the paper's",
+    )
