@@ -20,6 +20,7 @@ from lmcourse.evidence.paper import PaperTable, paper_tables
 from lmcourse.experiments.cells import checkpoints
 from lmcourse.plots import COLOURS, draw_image, draw_points, figure, marker, show
 from lmlib.checkpoints import read_metadata
+from lmlib.geometry import pixel_grid
 from lmlib.methods.dlan import Dlan, Step, frame_corners, transform
 from lmlib.methods.dlan_baselines import (
     edge_proposals,
@@ -80,6 +81,23 @@ def traced(method: Dlan, numbers: Iterable[int], **knobs) -> list[Step]:
 def there(batch: Batch, n: int = 0) -> list[int]:
     """Slots of garment ``n`` whose landmarks lie in the picture, seen or hidden."""
     return (batch["landmarks"][n].abs() < 1).all(-1).nonzero()[:, 0].tolist()
+
+
+def answers_near(maps: Tensor, batch: Batch, slots: Sequence[int]) -> Tensor:
+    """What share of each map's answers lies near the landmarks of some slots.
+
+    ``maps (B, C, h, w)`` are not negative; near is within an eighth of the garment's
+    longer side of any of the slots' places. Returns ``(C,)``, the mean over the
+    garments on which all these slots are visible.
+    """
+    whole = batch["visible"][:, list(slots)].all(1)
+    points = batch["landmarks"][whole][:, list(slots)]  # (b, S, 2)
+    far = pixel_grid(*maps.shape[-2:])[None, None] - points[:, :, None, None]
+    reach = batch["share"][whole].view(-1, 1, 1) / 4
+    near = far.norm(dim=-1).amin(1) < reach  # (b, h, w)
+    some = maps[whole]
+    total = some.sum((2, 3)).clamp(min=1e-6)
+    return ((some * near[:, None]).sum((2, 3)) / total).mean(0)
 
 
 def at_size(batch: Batch, numbers: Iterable[int], side: int) -> Tensor:
@@ -197,12 +215,15 @@ def board(columns: int, rows: int = 1, titles: Sequence[str] = (), width: float 
 
 
 def legend(fig: Figure, slots: Sequence[int] = range(8)) -> None:
-    """Names of the slots, with their colours and shapes, below a figure."""
-    look = {"ls": "", "ms": 9, "mec": "white"}
+    """Names of the slots, with their colours and shapes, below a figure, which grows
+    by as much: its pictures stay as large as they are."""
+    look = {"ls": "", "mec": "white"}
     marks = [
-        Line2D([], [], marker=marker(s), color=colour(s), label=NAMES[s], **look)
+        Line2D([], [], marker=marker(s), color=colour(s), label=NAMES[s],
+               ms=14 if marker(s) == "*" else 10, **look)
         for s in slots
-    ]
+    ]  # fmt: skip
+    fig.set_figheight(fig.get_figheight() + 0.55)
     place = {"loc": "outside lower center", "ncols": 4, "frameon": False}
     fig.legend(handles=marks, fontsize=11, **place)
 
@@ -250,7 +271,6 @@ def show_gallery(numbers: Sequence[int] = GALLERY) -> None:
         draw_image(ax, large["image"][n])
         draw_truth(ax, large["landmarks"][n], slots)
         draw_landmarks(ax, points[n], slots)
-    fig.set_figheight(fig.get_figheight() + 0.55)
     legend(fig)
     alt = (
         "Eight garments, near and far, plain and patterned. Rings are the true places "
@@ -275,7 +295,7 @@ def show_before_after(numbers: Sequence[int] = OPENING[:2]) -> None:
         draw_landmarks(ax, last.landmarks[n], slots, 100)
     alt = (
         "Garments before and after training. Before, every frame is the whole picture "
-        "and every answer lies near its middle; after, small frames sit around collar, "
+        "and no answer is near its landmark; after, small frames sit around collar, "
         "cuffs, waist and hem."
     )
     show(fig, alt)

@@ -15,13 +15,14 @@ from lmcourse.fitting_room import (
     PARTS,
     PEOPLE,
     Wall,
+    caption,
     drawn,
     glued,
     network,
     one,
     triplets,
 )
-from lmcourse.widgets import DragPoints
+from lmcourse.widgets import DragPoints, Explorer, dropdown
 from lmlib.geometry import pixel_grid
 from lmlib.methods.salvton import Links, Salvton, links_of
 from lmlib.methods.salvton.flows import ABSENT
@@ -166,6 +167,25 @@ class Editor:
         """``CHOICES`` says what they can be."""
         self.sleeves = sleeves
         self.hand.redraw()
+
+
+def choices(editor: Editor) -> Explorer:
+    """Drop-downs for an editor: which person, and what the sleeves are."""
+    people = [(f"person {n + 1}", n) for n in range(len(editor.fittings))]
+    chooser = Explorer(
+        lambda fig, number, sleeves: caption(
+            fig, f"person {number + 1}, sleeves {sleeves}"
+        ),
+        "which person is edited, and what the sleeves are",
+        size=(6, 0.4),
+        number=dropdown("person", people, 0),
+        sleeves=dropdown("sleeves", [*CHOICES]),
+    )
+    for name, tell in (("number", editor.choose), ("sleeves", editor.set_sleeves)):
+        chooser.controls[name].observe(
+            lambda change, tell=tell: tell(change.new), "value"
+        )
+    return chooser
 
 
 EDITS: Mapping[str, tuple[Mapping[str, tuple[float, float]], str]] = {

@@ -178,3 +178,15 @@ def test_the_editor_draws_what_the_hand_does():
     editor.set_sleeves("both absent")
     assert (links_of(editor.fitting.batch).attribute > 0).any()
     assert editor.hand.value["change (%)"] > 0
+
+
+def test_drop_downs_choose_the_person_and_the_sleeves():
+    editor = editing.Editor([fitting(0), fitting(2)])
+    chooser = editing.choices(editor)
+    chooser.controls["number"].value = 1
+    assert editor.number == 1 and editor.fitting is editor.fittings[1]
+    assert editor.hand.value["change (%)"] == 0
+    chooser.controls["sleeves"].value = "both absent"
+    assert editor.sleeves == "both absent" and editor.hand.value["change (%)"] > 0
+    chooser.sweep()  # ends where it began
+    assert (editor.number, editor.sleeves) == (1, "both absent")
