@@ -124,7 +124,8 @@ def _panel(ax, rows: list[tuple[Verdict, Measured]], linear: bool) -> None:
             ax.axhline(y - 0.5, color="#bbbbbb", lw=1, zorder=1)
         _row(ax, y, measured, left, right)
         over = f" ÷ {_scale(measured):g}" if _scale(measured) != 1 else ""
-        labels.append(textwrap.fill(f"{measured.effect.says}{over}", WRAP))
+        says = f"{measured.effect.says}{over}".replace(" %", "\u00a0%")
+        labels.append(textwrap.fill(says, WRAP))
         found = measured.estimate
         numbers.append(interval_text(measured.effect, found) if found else "–")
         words.append(f"{verdict.verdict}\n" if first else "")
