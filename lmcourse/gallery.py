@@ -193,8 +193,8 @@ def open_colours() -> None:
     board.show(
         "Five drawn faces, four of them tilted, moved or enlarged, and below them what "
         f"a network says of each place: {vectors.shape[1]} numbers, shown as "
-        "colours. The tip of the nose (ring) has about the same colour wherever it "
-        "lies, on everybody, and nobody marked a nose."
+        "colours. The tip of the nose (ring) lies on violet or blue wherever it is, on "
+        "everybody, and nobody marked a nose."
     )
 
 
