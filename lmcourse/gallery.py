@@ -16,6 +16,7 @@ from lmcourse.boards import Board
 from lmcourse.experiments import dve, lmdis
 from lmcourse.experiments.cells import kept_file, load_cell, shipped
 from lmlib.datasets.photos import cut, find_faces, read_photo
+from lmlib.geometry import Affine
 from lmlib.methods.dve import crop
 from lmscenes.faces import five_points
 
@@ -173,18 +174,27 @@ def open_exchange() -> None:
 
 
 def open_colours() -> None:
-    """31: descriptors of five faces as colours."""
+    """31: descriptors of five faces as colours, which go along with the face."""
     method = matching_network()
-    images, _, _ = matched_eight(method)
+    images, points, _ = matched_eight(method)
+    heads = ("as it is", "tilted", "moved left", "moved right", "enlarged")
+    angle, scale = torch.tensor([0.0, -0.4, 0, 0, 0]), torch.tensor([1.0, 1, 1, 1, 1.3])
+    shift = torch.tensor([(0.0, 0.0), (0, 0), (-0.3, 0), (0.3, 0), (0, 0)])
+    warp = Affine.from_parameters(angle, scale, shift)
+    images, noses = warp.image(images, padding="border"), warp.points(points[:, 2:3])
     with torch.no_grad():
         vectors = method.descriptors(images)
-    board = Board(len(images), 2, sides=("a face", "its vectors"))
+    board = Board(len(images), 2, heads, sides=("a face", "its vectors"))
     board.put(images)
     board.put(as_colours(vectors), row=1)
+    for column, nose in enumerate(noses):
+        for row in range(2):
+            board.rings(nose, column, row)
     board.show(
-        "Five drawn faces, and below them what a network says of each place: vectors "
-        f"of {vectors.shape[1]} numbers, shown as colours. The same part of a face has "
-        "the same colour on all of them, and nobody marked a part."
+        "Five drawn faces, four of them tilted, moved or enlarged, and below them what "
+        f"a network says of each place: {vectors.shape[1]} numbers, shown as "
+        "colours. The tip of the nose (ring) lies on violet or blue wherever it is, on "
+        "everybody, and nobody marked a nose."
     )
 
 

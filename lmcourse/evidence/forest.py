@@ -5,6 +5,7 @@ it in a notebook with its alt text. Colour and shape say the same thing.
 """
 
 import math
+import textwrap
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -22,7 +23,8 @@ LOOKS = {  # colour, marker, words; Okabe and Ito's, as in all figures of the co
     REFUTED: ("#d55e00", "X", "other way round"),
 }
 SIDE, GREY = "#dcebf5", "#555555"
-FONT = 15
+WIDTH, FONT = 9, 11  # inches, points: read at full width in a notebook
+WRAP = 28  # letters in a line of a label
 
 
 def forest(
@@ -46,8 +48,8 @@ def forest(
     panels = {linear: part for linear, part in panels.items() if part}
     heights = [len(rows) + 1.2 for rows in panels.values()]
     fig, axes = figure(
-        13,
-        0.9 + 0.48 * sum(heights),
+        WIDTH,
+        0.4 + 0.46 * sum(heights),
         rows=len(panels),
         gridspec_kw={"height_ratios": heights},
         squeeze=False,
@@ -60,8 +62,8 @@ def forest(
         ncols=6,
         fontsize=FONT - 1,
         frameon=False,
-        handletextpad=0.4,
-        columnspacing=1.4,
+        handletextpad=0.3,
+        columnspacing=1.2,
     )
     fig.set_label(alt(chosen))
     return fig
@@ -115,28 +117,33 @@ def _missing(verdict: Verdict) -> list[Measured]:
 def _panel(ax, rows: list[tuple[Verdict, Measured]], linear: bool) -> None:
     """One axis: labels left, numbers and verdicts right."""
     left, right = _limits([m for _, m in rows], linear)
-    labels, numbers, words = [], [], []
+    labels, numbers, words, names = [], [], [], []
     for y, (verdict, measured) in enumerate(rows):
         first = not y or verdict is not rows[y - 1][0]
         if first and y:
             ax.axhline(y - 0.5, color="#bbbbbb", lw=1, zorder=1)
         _row(ax, y, measured, left, right)
         over = f" ÷ {_scale(measured):g}" if _scale(measured) != 1 else ""
-        name = f"{verdict.claim.id}   " if first else ""
-        labels.append(f"{name}{measured.effect.says}{over}")
+        says = f"{measured.effect.says}{over}".replace(" %", "\u00a0%")
+        labels.append(textwrap.fill(says, WRAP))
         found = measured.estimate
         numbers.append(interval_text(measured.effect, found) if found else "–")
-        words.append(verdict.verdict if first else "")
+        words.append(f"{verdict.verdict}\n" if first else "")
+        names.append(f"\n{verdict.claim.id}" if first else "")
     ax.set(xlim=(left, right), ylim=(len(rows) - 0.4, -0.6))
     ax.set_yticks(range(len(rows)), labels, fontsize=FONT)
     beside = 16 + 0.56 * FONT * max(map(len, numbers))  # points, where verdicts begin
-    for texts, pad, weight in ((numbers, 8, "normal"), (words, beside, "bold")):
+    for texts, pad, look in (
+        (numbers, 8, {}),
+        (words, beside, {"fontweight": "bold"}),
+        (names, beside, {"color": GREY}),
+    ):
         side = ax.twinx()
         side.set(ylim=ax.get_ylim())
-        side.set_yticks(range(len(rows)), texts, fontsize=FONT, fontweight=weight)
+        side.set_yticks(range(len(rows)), texts, fontsize=FONT, **look)
         side.tick_params(axis="y", length=0, pad=pad)
         side.spines[["left", "right", "top"]].set_visible(False)
-    ax.tick_params(axis="y", length=0, pad=12)
+    ax.tick_params(axis="y", length=0, pad=10)
     ax.spines[["left", "right", "top"]].set_visible(False)
     if not linear:
         ax.set_xscale("log")
@@ -154,7 +161,7 @@ def _row(ax, y: float, measured: Measured, left: float, right: float) -> None:
     ax.plot([bound / scale] * 2, [y - 0.5, y + 0.5], color=GREY, lw=1.5, zorder=1)
     if effect.size is not None:
         at = min(max(effect.size / scale, left), right)
-        ax.plot(at, y, "|", color="black", ms=26, mew=3.5, zorder=6)
+        ax.plot(at, y, "|", color="black", ms=20, mew=3, zorder=6)
     if found is None:
         return
     colour, marker, _ = LOOKS[measured.stands]
@@ -163,9 +170,9 @@ def _row(ax, y: float, measured: Measured, left: float, right: float) -> None:
         ax.plot(ends, [y, y], color=colour, lw=4, solid_capstyle="butt", zorder=3)
         for end, arrow, edge in zip(ends, "<>", (left, right), strict=True):
             if end == edge:
-                ax.plot(end, y, arrow, color=colour, ms=11, clip_on=False, zorder=3)
+                ax.plot(end, y, arrow, color=colour, ms=9, clip_on=False, zorder=3)
     face = colour if found.n > 1 else "white"
-    look = {"mfc": face, "mec": colour, "mew": 3, "ms": 15, "zorder": 5}
+    look = {"mfc": face, "mec": colour, "mew": 2.5, "ms": 11, "zorder": 5}
     at = min(max(found.value / scale, left), right)
     ax.plot(at, y, marker, clip_on=False, **look)
 
@@ -218,7 +225,7 @@ def _legend() -> list:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    about = {"ls": "", "ms": 13, "mew": 3}
+    about = {"ls": "", "ms": 10, "mew": 2.5}
     marks = [
         Line2D([], [], marker=marker, mfc=colour, mec=colour, label=words, **about)
         for colour, marker, words in LOOKS.values()
@@ -226,7 +233,7 @@ def _legend() -> list:
     marks.append(
         Line2D([], [], marker="o", mfc="white", mec=GREY, label="one seed", **about)
     )
-    line = {"ls": "", "ms": 20, "mew": 3.5, "color": "black"}
+    line = {"ls": "", "ms": 15, "mew": 3, "color": "black"}
     return [
         *marks,
         Line2D([], [], marker="|", label="the paper", **line),

@@ -34,6 +34,7 @@ import torch
 from torch import Tensor
 
 from lmcourse.plots import show_source
+from lmlib.geometry import Affine
 
 LEVELS = ("easy", "medium", "hard")
 # What a function that does nothing consists of.
@@ -234,6 +235,10 @@ def _brief(value) -> str:
         return "{" + ", ".join(f"{k!r}: {_brief(v)}" for k, v in value.items()) + "}"
     if isinstance(value, float):
         return f"{value + 0.0:.4g}"  # no minus before a zero
+    if isinstance(value, torch.Generator):
+        return "generator"
+    if isinstance(value, Affine):
+        return f"Affine({_brief(value.matrix)})"
     return repr(value)
 
 

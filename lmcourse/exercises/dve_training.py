@@ -27,6 +27,7 @@ def _library_learning_rate(step, steps, lr, epochs=100, milestones=(70, 90), lat
     library=_library_learning_rate,
     level="easy",
     minutes=8,
+    example=(75, 100, 0.001),
 )
 def _examine_learning_rate(fn) -> str | None:
     # A run of 50 epochs of 10 steps; marks at 20 and 40, acting 4 epochs late.
@@ -93,6 +94,7 @@ def choose_auxiliaries(pairs, count, generator):
     library=choose_auxiliaries,
     level="medium",
     minutes=10,
+    example=lambda: (2, 1, torch.Generator().manual_seed(0)),
 )
 def _examine_choose_auxiliaries(fn) -> str | None:
     pairs, count, draws = 6, 3, 200
@@ -165,7 +167,17 @@ def match_error(found, truth, visible, pixels):
 
 
 @exercise(
-    "match_error", solution=match_error, library=match_error, level="medium", minutes=10
+    "match_error",
+    solution=match_error,
+    library=match_error,
+    level="medium",
+    minutes=10,
+    example=lambda: (
+        torch.tensor([[[0.0, 0.0], [0.2, 0.0], [0.9, 0.0]]]),
+        torch.tensor([[[0.1, 0.0], [0.0, 0.0], [1.3, 0.0]]]),
+        torch.tensor([[True, False, True]]),
+        70,
+    ),
 )
 def _examine_match_error(fn) -> str | None:
     generator = torch.Generator().manual_seed(2)

@@ -22,6 +22,7 @@ def crowded_share(points, limit):
     library=crowded_share,
     level="medium",
     minutes=10,
+    example=lambda: (torch.tensor([[[0.0, 0.0], [0.02, 0.0], [0.5, 0.5]]]), 3.0),
 )
 def _examine_crowded_share(fn) -> str | None:
     g = torch.Generator().manual_seed(16)
@@ -98,6 +99,11 @@ def movement_and_error(points, back, inside):
     library=movement_and_error,
     level="medium",
     minutes=15,
+    example=lambda: (
+        torch.tensor([[[0.0, 0.0]], [[0.4, 0.0]]]),
+        torch.tensor([[[0.0, 0.1]], [[0.9, 0.9]]]),
+        torch.tensor([[True], [False]]),
+    ),
 )
 def _examine_movement_and_error(fn) -> str | None:
     g = torch.Generator().manual_seed(6)
@@ -181,6 +187,10 @@ def read_ablation(full, without):
     library=read_ablation,
     level="medium",
     minutes=10,
+    example=lambda: (
+        torch.tensor([8.0, 9.0]),
+        [torch.tensor([8.5, 9.5]), torch.tensor([20.0, 22.0])],
+    ),
 )
 def _examine_read_ablation(fn) -> str | None:
     full = torch.tensor([8.0, 9.0, 8.2])

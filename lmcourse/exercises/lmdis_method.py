@@ -33,6 +33,7 @@ def _library_channel_points(scores):
     library=_library_channel_points,
     level="medium",
     minutes=10,
+    example=lambda: (torch.tensor([[[[0.0, 3.0]], [[0.0, 0.0]]]]),),
 )
 def _examine_channel_points(fn) -> str | None:
     generator = torch.Generator().manual_seed(0)
@@ -101,6 +102,7 @@ def _library_separation_loss(points, sigma):
     library=_library_separation_loss,
     level="medium",
     minutes=10,
+    example=lambda: (torch.tensor([[[0.0, 0.0], [0.1, 0.0]]]), 0.08),
 )
 def _examine_separation_loss(fn) -> str | None:
     generator = torch.Generator().manual_seed(1)

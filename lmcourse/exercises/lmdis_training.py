@@ -25,6 +25,7 @@ def staged_weight(progress, first, raised):
     library=staged_weight,
     level="medium",
     minutes=10,
+    example=(0.5, 0.01, ((0.44, 10.0), (0.89, 10.0))),
 )
 def _examine_staged_weight(fn) -> str | None:
     first, raised = 0.25, ((0.3, 10.0), (0.7, 4.0))
@@ -103,6 +104,7 @@ def _library_exact_statistics(batches):
     library=_library_exact_statistics,
     level="medium",
     minutes=10,
+    example=lambda: ([torch.arange(4.0).view(1, 1, 2, 2), torch.ones(1, 1, 2, 2)],),
 )
 def _examine_exact_statistics(fn) -> str | None:
     generator = torch.Generator().manual_seed(4)
@@ -202,6 +204,11 @@ def _library_fit_without_bias(x, y, ridge):
     library=_library_fit_without_bias,
     level="medium",
     minutes=10,
+    example=lambda: (
+        torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]),
+        torch.tensor([[[2.0, 0.0]], [[0.0, 4.0]]]),
+        1.0,
+    ),
 )
 def _examine_fit_without_bias(fn) -> str | None:
     generator = torch.Generator().manual_seed(6)

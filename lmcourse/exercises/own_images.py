@@ -25,6 +25,11 @@ def points_in_cut(points, box, size):
     library=points_in_cut,
     level="medium",
     minutes=10,
+    example=lambda: (
+        torch.tensor([[10.0, 20.0], [29.5, 39.5]]),
+        (10, 20, 30, 40),
+        (40, 40),
+    ),
 )
 def _examine_points_in_cut(fn) -> str | None:
     points = torch.tensor([[203.0, 101.0], [248.0, 103.0], [120.0, 290.0], [10.0, 5.0]])
@@ -93,7 +98,16 @@ def _box_of(points, spread=None, up=0.16, side=5.58, sides=False):
     return torch.cat([centre - half, centre + half], 1)
 
 
-@exercise("face_box", solution=face_box, library=face_boxes, level="medium", minutes=10)
+@exercise(
+    "face_box",
+    solution=face_box,
+    library=face_boxes,
+    level="medium",
+    minutes=10,
+    example=lambda: (
+        torch.tensor([[[0.0, 0.0], [10.0, 0.0], [5.0, 5.0], [1.0, 10.0], [9.0, 10.0]]]),
+    ),
+)
 def _examine_face_box(fn) -> str | None:
     points = torch.tensor(
         [
@@ -151,7 +165,12 @@ def held_back(people, share, seed):
 
 
 @exercise(
-    "held_back", solution=held_back, library=held_back, level="medium", minutes=10
+    "held_back",
+    solution=held_back,
+    library=held_back,
+    level="medium",
+    minutes=10,
+    example=lambda: (torch.tensor([7, 7, 4, 9, 9]), 0.3, 0),
 )
 def _examine_held_back(fn) -> str | None:
     # Twenty people with numbers that have gaps, of one to ten images, not in order.

@@ -5,7 +5,7 @@ import torch
 
 from lmcourse.exercises import exercise
 from lmcourse.exercises.compare import close, first_hint
-from lmlib.geometry import to_pixels
+from lmlib.geometry import Affine, to_pixels
 from lmlib.heatmaps import gaussian_maps, hard_argmax
 from lmlib.methods import seqmt
 from lmlib.warps import seqmt_affine
@@ -104,12 +104,21 @@ def _library_elt_term(points, again, warp, labelled, size):
     return loss * on.float().mean()  # eq. 4 divides by all N images
 
 
+def _one_step_apart():
+    """Two images, the second labelled; T shifts by 0.2, and L(T I) lags by 0.1."""
+    shift = Affine(torch.tensor([[[1.0, 0.0, 0.2], [0.0, 1.0, 0.0]]]).repeat(2, 1, 1))
+    points = torch.zeros(2, 1, 2)
+    again = points + torch.tensor([0.1, 0.0])
+    return points, again, shift, torch.tensor([False, True]), 40
+
+
 @exercise(
     "elt_term",
     solution=elt_term,
     library=_library_elt_term,
     level="medium",
     minutes=12,
+    example=_one_step_apart,
 )
 def _examine_elt_term(fn) -> str | None:
     generator = torch.Generator().manual_seed(1)

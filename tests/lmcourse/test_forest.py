@@ -63,9 +63,10 @@ def texts(fig):
 
 def test_words_name_claims_effects_numbers_and_verdicts(tmp_path):
     said = texts(forest(verdicts=verdicts(tmp_path)))
-    assert said[:2] == ["toy-1   the class is right ÷ 0.9", "with / without"]
+    assert said[:2] == ["the class is right ÷ 0.9", "with / without"]
     assert said[3].startswith("× 0.26 [0.2")
-    assert said[4:] == ["reproduced", ""]
+    # the verdict, and the claim's name on a line of its own below it
+    assert said[4:] == ["reproduced\n", "", "\ntoy-1", ""]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ def test_one_seed_is_hollow_and_has_no_bar(tmp_path):
 def test_what_is_not_tested_shows_the_paper_alone(tmp_path):
     fig = forest(verdicts=verdicts(tmp_path, None))
     assert not marks(fig.axes[0], "s") and len(marks(fig.axes[0], "|")) == 2
-    assert texts(fig)[2:5] == ["–", "–", "not tested"]
+    assert texts(fig)[2:5] == ["–", "–", "not tested\n"]
 
 
 def test_differences_have_an_axis_of_their_own(tmp_path):
@@ -122,7 +123,8 @@ def test_far_intervals_end_in_arrows_at_the_edge(tmp_path):
 def test_claims_come_in_the_order_asked_for(tmp_path):
     found = verdicts(tmp_path, toml=TOML + MORE)
     said = texts(forest("toy", ["toy-2", "toy-1"], found))
-    assert said[0].startswith("toy-2") and said[1].startswith("toy-1")
+    names = [text.strip() for text in said if "toy-" in text]
+    assert names == ["toy-2", "toy-1", "toy-2"]  # the last is of the differences
     with pytest.raises(ValueError, match="no claims of a paper called 'tou'"):
         forest("tou", verdicts=found)
     with pytest.raises(
@@ -141,13 +143,16 @@ def test_in_a_notebook_it_is_one_line_with_alt_text(monkeypatch):
 
 
 def test_letters_are_large(tmp_path):
-    """At full width in a notebook or on the README: no letter below 14 points of 13
-    inches."""
+    """It fits a notebook's width as it is, with no letter below 10 points, and long
+    labels take a second line."""
     fig = forest(verdicts=verdicts(tmp_path))
     labels = [label for ax in fig.axes for label in ax.get_yticklabels()]
     labels += fig.axes[0].get_xticklabels()
-    assert min(label.get_fontsize() for label in labels) >= 14
-    assert min(t.get_fontsize() for t in fig.legends[0].get_texts()) >= 14
+    assert min(label.get_fontsize() for label in labels) >= 10
+    assert min(t.get_fontsize() for t in fig.legends[0].get_texts()) >= 10
+    assert fig.get_figwidth() <= 9
+    said = texts(forest("lmdis", ["lmdis-21"]))
+    assert said[0] == "off the place asked for /\nthe way to it ÷ 0.5"
 
 
 def test_the_readmes_figure_shows_what_the_rows_say(tmp_path):
