@@ -187,9 +187,9 @@ def test_box_losses_are_least_for_the_truth():
     right[found > 0.5] = 9.0
     boxes = truth[:, None].expand(-1, len(anchors), -1)
     good = box_losses(right, boxes, anchors, truth)
-    assert good[0] < 0.01 and good[1] == 0
+    assert good["object"] < 0.01 and good["box"] == 0
     wrong = box_losses(-right, boxes + 0.1, anchors, truth)
-    assert wrong[0] > 5 and wrong[1] > 0
+    assert wrong["object"] > 5 and wrong["box"] > 0
 
 
 def test_jittered_boxes_stay_near():
