@@ -1,7 +1,6 @@
 """Methods by name: the one table that commands and files look them up in."""
 
-import json
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from typing import Any, get_type_hints
 
 from lmlib.methods.base import Config, Method
@@ -40,11 +39,6 @@ def configure(method: str, preset: str, changes: dict[str, Any]) -> Config:
 def read_settings(method: str, texts: list[str]) -> dict[str, Any]:
     """``NAME=VALUE`` texts as values for the configuration of a method."""
     return read_changes(texts, method_named(method).Config)
-
-
-def config_as_json(config: Config) -> dict:
-    """A configuration as a file holds it; tuples are lists there."""
-    return json.loads(json.dumps(asdict(config)))
 
 
 def config_from_json(method: str, record: Any) -> Config:

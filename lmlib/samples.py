@@ -186,22 +186,6 @@ def augment(
     }
 
 
-def shuffled_labels(labels: dict[str, Shaped[Tensor, "n ..."]], first: int, seed: int):
-    """A negative control: ``prepare`` for ``fit`` that gives every image another's
-    labels, for good.
-
-    ``labels`` holds those of the images ``first``, ``first + 1``, ....
-    """
-    count = len(next(iter(labels.values())))
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-
-    def prepare(batch: Batch) -> Batch:
-        row = order.to(batch["index"].device)[batch["index"] - first]
-        return {**batch, **{name: x.to(row.device)[row] for name, x in labels.items()}}
-
-    return prepare
-
-
 def labels_on(labelled: Integer[Tensor, " n"], count: int, first: int = 0):
     """``prepare`` for ``fit`` that marks which images may use their landmarks.
 

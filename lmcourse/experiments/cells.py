@@ -19,7 +19,7 @@ from lmlib.checkpoints import read_metadata, save_checkpoint
 from lmlib.machine import environment
 from lmlib.methods.base import Method
 from lmlib.places import repository_root
-from lmlib.samples import Pool
+from lmlib.samples import Batch, Pool
 from lmlib.training import fit
 
 
@@ -160,3 +160,19 @@ def shipped(name: str) -> Path:
             f"{path}: no such checkpoint; there are {', '.join(names) or 'none'}"
         )
     return path
+
+
+def shuffled_labels(labels: dict[str, torch.Tensor], first: int, seed: int):
+    """A negative control: ``prepare`` for ``fit`` that gives every image another's
+    labels, for good.
+
+    ``labels`` holds those of the images ``first``, ``first + 1``, ...
+    """
+    count = len(next(iter(labels.values())))
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+
+    def prepare(batch: Batch) -> Batch:
+        row = order.to(batch["index"].device)[batch["index"] - first]
+        return {**batch, **{name: x.to(row.device)[row] for name, x in labels.items()}}
+
+    return prepare

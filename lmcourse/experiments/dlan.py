@@ -65,7 +65,7 @@ from lmlib.methods.dlan_baselines import (
     sliding_window,
     true_boxes,
 )
-from lmlib.samples import Batch, shuffled_labels
+from lmlib.samples import Batch
 
 ROWS = {
     "FC": {"attention_steps": 0, "towers": (1,), "scale": 0.0},
@@ -246,7 +246,7 @@ class Problem(cells.Problem):
         if cell.get("shuffled") is not None:
             names = ("landmarks", "visible", "code", "box")
             labels = {name: data.all[name] for name in names}
-            prepare = shuffled_labels(labels, 0, seed)
+            prepare = cells.shuffled_labels(labels, 0, seed)
         cell_of = (setting, seed)
         self.fit(method, data, range(count), steps, cell_of, prepare=prepare)
         extra = {"n_train": count, "size": config.size, "batch": config.batch_size}

@@ -55,7 +55,7 @@ from lmlib.geometry import to_pixels
 from lmlib.methods.salvton import Links, Salvton, SalvtonConfig, links_of, worn_garment
 from lmlib.methods.salvton.flows import squares, warp
 from lmlib.methods.salvton_baselines import spline_flow
-from lmlib.samples import Batch, shuffled_labels
+from lmlib.samples import Batch
 
 CHANGES = {"exact": "trained with landmarks that are not jittered"}
 BROKEN = {
@@ -258,7 +258,7 @@ class Landmarks(cells.Problem):
         steps = budget(quick=2, class_=1500, full=30_000)
         names = ("landmarks", "attribute") if setting.endswith("shuffled") else ()
         labels = {name: data.all[name] for name in names}
-        prepare = shuffled_labels(labels, 0, seed) if labels else None
+        prepare = cells.shuffled_labels(labels, 0, seed) if labels else None
         cell = (setting, seed)
         self.fit(method, data, data.indices, steps, cell, prepare=prepare)
         about = {"n_train": len(data), "batch": config.batch_size}

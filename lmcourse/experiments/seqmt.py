@@ -28,7 +28,7 @@ import torch
 from lmcourse.budget import budget, current_budget
 from lmcourse.evidence.results import Run, run_file
 from lmcourse.experiments import cells
-from lmcourse.experiments.cells import few
+from lmcourse.experiments.cells import few, shuffled_labels
 from lmcourse.experiments.cells import kept_file as kept_file  # for the notebooks
 from lmcourse.experiments.cells import load_cell as load_cell
 from lmcourse.experiments.seqmt_images import (
@@ -46,7 +46,7 @@ from lmcourse.experiments.seqmt_stack import SeqMtStack
 from lmlib.evaluation import match_landmarks
 from lmlib.methods.seqmt import LandmarkLearner, SeqMt, SeqMtConfig
 from lmlib.methods.seqmt_baselines import CommMt, HeatmapMt
-from lmlib.samples import Stored, class_balanced_subset, labels_on, shuffled_labels
+from lmlib.samples import Stored, class_balanced_subset, labels_on
 from lmlib.training import fit
 
 PERCENTS = (1, 5, 10, 20, 50, 100)  # and 0, for networks that learn from classes alone

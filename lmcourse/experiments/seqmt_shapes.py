@@ -6,10 +6,9 @@ import torch
 
 from lmcourse.budget import budget
 from lmcourse.experiments import cells
-from lmcourse.experiments.cells import few
+from lmcourse.experiments.cells import few, shuffled_labels
 from lmlib.evaluation import map_on_mask, match_landmarks
 from lmlib.methods.seqmt import SeqMt, SeqMtConfig
-from lmlib.samples import shuffled_labels
 from lmscenes import Shapes
 
 # Fixed and limited, as in the paper; the test images follow no training image.

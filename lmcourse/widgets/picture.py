@@ -95,7 +95,7 @@ class Painter:
             message = html.escape(f"{type(error).__name__}: {error}")
             self.text.value = f'<div role="alert" style="color:#b00020">{message}</div>'
             raise
-        self.image.value = plots.png(picture)
+        self.image.value = plots.quick_png(picture)
         self.text.value = measured_html(self.value)
 
 

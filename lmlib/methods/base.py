@@ -173,7 +173,7 @@ class Method(nn.Module):
 
     def weighted(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
         """Terms times their weights; those of weight zero are left out."""
-        kept = {name: self.weight(name) for name in terms if self.weight(name)}
+        kept = {name: weight for name in terms if (weight := self.weight(name))}
         if not kept:
             raise ValueError("all loss weights are zero: there is nothing to train")
         return {name: weight * terms[name] for name, weight in kept.items()}

@@ -345,15 +345,16 @@ def box_losses(
     boxes: Boxes,
     anchors: Float[Tensor, "n 4"],
     truth: Float[Tensor, "b 4"],
-) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """``-log`` of the share of a softmax over all anchors that falls on those of the
-    garment, and how far their boxes are off, in [-1, 1]."""
+) -> dict[str, Float[Tensor, ""]]:
+    """``object``: ``-log`` of the share of a softmax over all anchors that falls on
+    those of the garment. ``box``: how far their boxes are off, in [-1, 1]."""
     found = overlap(anchors[None], truth[:, None])[..., 0]
     mine = (found > POSITIVE) | (found == found.amax(1, keepdim=True))
     share = logits.log_softmax(1).masked_fill(~mine, -torch.inf).logsumexp(1)
     exact = truth[:, None].expand_as(boxes)
     off = F.smooth_l1_loss(boxes, exact, reduction="none", beta=0.1)
-    return -share.mean(), (off.sum(-1) * mine).sum(1).div(mine.sum(1)).mean()
+    wrong = (off.sum(-1) * mine).sum(1).div(mine.sum(1)).mean()
+    return {"object": -share.mean(), "box": wrong}
 
 
 def best_box(logits: Float[Tensor, "b n"], boxes: Boxes) -> Float[Tensor, "b 4"]:
@@ -364,10 +365,9 @@ def best_box(logits: Float[Tensor, "b n"], boxes: Boxes) -> Float[Tensor, "b 4"]
     return torch.cat([low, torch.maximum(box[:, 2:], low + 0.05)], 1)
 
 
-class DetectorDfa(OnTrunk):
-    """A detector and a DFA, two networks that know nothing of each other."""
+class FindsBoxes(OnTrunk):
+    """What finds the garment's box by region proposals on its trunk."""
 
-    name = "detector-dfa"
     Config = DfaConfig
 
     def __init__(self, config: DfaConfig):
@@ -375,14 +375,23 @@ class DetectorDfa(OnTrunk):
         self.weights = {"object": 1.0, "box": 1.0}
         self.weights |= {"landmark": 1.0, "first": 1.0, "seen": 0.1}
         self.anchors = Anchors(self.trunk.channels)
+
+    def boxes(self, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "b 4"]:
+        """The most probable one."""
+        logits, boxes, _ = self.anchors(self.features(images))
+        return best_box(logits, boxes)
+
+
+class DetectorDfa(FindsBoxes):
+    """A detector and a DFA, two networks that know nothing of each other."""
+
+    name = "detector-dfa"
+
+    def __init__(self, config: DfaConfig):
+        super().__init__(config)
         start_weights(self)
         self.anchors.start()
         self.dfa = Dfa(config)
-
-    def boxes(self, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "b 4"]:
-        """The detector's best."""
-        logits, boxes, _ = self.anchors(self.features(images))
-        return best_box(logits, boxes)
 
     def landmarks(self, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "b j 2"]:
         """DFA's in the best box."""
@@ -391,22 +400,17 @@ class DetectorDfa(OnTrunk):
     def losses(self, batch: Batch) -> dict[str, Float[Tensor, ""]]:
         """Of both networks; none reaches the other's weights."""
         found = self.anchors(self.features(batch["image"]))
-        names = ("object", "box")
-        terms = dict(zip(names, box_losses(*found, true_boxes(batch)), strict=True))
+        terms = box_losses(*found, true_boxes(batch))
         return self.weighted(terms) | self.dfa.losses(batch)
 
 
-class JointRpn(OnTrunk):
+class JointRpn(FindsBoxes):
     """Region proposals and DFA's head on one trunk, trained end to end."""
 
     name = "rpn-dfa"
-    Config = DfaConfig
 
     def __init__(self, config: DfaConfig):
         super().__init__(config)
-        self.weights = {"object": 1.0, "box": 1.0}
-        self.weights |= {"landmark": 1.0, "first": 1.0, "seen": 0.1}
-        self.anchors = Anchors(self.trunk.channels)
         self.head = Head(config, self.trunk.channels)
         start_weights(self)
         self.anchors.start()
@@ -417,11 +421,6 @@ class JointRpn(OnTrunk):
         n = frames.shape[1]
         back = [to_image(frames, p.float().unflatten(0, (-1, n))) for p in places]
         return back, logits.float().unflatten(0, (-1, n))
-
-    def boxes(self, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "b 4"]:
-        """The most probable one."""
-        logits, boxes, _ = self.anchors(self.features(images))
-        return best_box(logits, boxes)
 
     def landmarks(self, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "b j 2"]:
         """In the best box; the trunk reads the image once."""
@@ -435,8 +434,7 @@ class JointRpn(OnTrunk):
         one of the network's own, at random, or a moved true one."""
         maps, truth = self.features(batch["image"]), true_boxes(batch)
         logits, boxes, anchors = self.anchors(maps)
-        terms = dict(zip(("object", "box"), box_losses(logits, boxes, anchors, truth),
-                         strict=True))  # fmt: skip
+        terms = box_losses(logits, boxes, anchors, truth)
         with torch.no_grad():
             good = overlap(boxes, truth[:, None])[..., 0] > POSITIVE
             luck = drawn(torch.rand, good.shape).to(logits).masked_fill(~good, -1)

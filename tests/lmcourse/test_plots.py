@@ -59,7 +59,7 @@ def test_a_picture_is_stored_small_with_colours_as_they_are(picture, kind, off, 
     plots.show(fig, alt="seven landmarks")
     data = b64decode(shown[0][0][f"image/{kind}"])
     plain = plots.pixels(fig)
-    assert len(data) <= len(plots.png(plain, 9))
+    assert len(data) <= len(plots.png(plain))
     stored = Image.open(io.BytesIO(data)).convert("RGB")
     difference = np.abs(np.asarray(stored, int) - np.asarray(plain, int)).max(-1)
     assert np.quantile(difference, 0.99) <= 16 and difference.mean() < 4
@@ -233,6 +233,46 @@ def test_heatmap_over_an_image_hides_it_only_where_it_is_high():
     plots.draw_heatmap(plots.figure()[1], torch.zeros(5, 5), torch.zeros(1, 5, 5))
     picture = np.asarray(plots.pixels(fig)).astype(int)
     assert picture[100, 100].sum() < 730 and picture[40, 40].sum() > 740
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_pictures_are_drawn_as_matplotlib_draws_them(seed):
+    random = np.random.default_rng(seed)
+    height, width = random.integers(3, 150, 2)
+    image = torch.tensor(random.random((3, height, width)))
+    heat = random.random(tuple(random.integers(3, 90, 2)))
+    heat[0, 0] = np.nan  # shows what is below
+    size = random.uniform(3, 8), random.uniform(2, 5)
+    fig, axes = plots.figure(*size, cols=4)
+    plots.draw_image(axes[0], image)
+    plots.draw_heatmap(axes[3], coarse := random.random((20, 20)), torch.ones(60, 60))
+    plots.draw_heatmap(axes[1], heat)
+    plots.draw_image(axes[2], image)
+    axes[2].set(xlim=(-0.3, 1.4), ylim=(0.7, -0.9))  # a part, and beyond
+    ours = np.asarray(plots.pixels(fig))
+    fig, axes = plots.figure(*size, cols=4)
+    look = {"extent": plots.EXTENT, "interpolation": "nearest"}
+    pixels = (255 * image.permute(1, 2, 0).numpy()).round().astype(np.uint8)
+    axes[0].imshow(pixels, aspect=height / width, **look)
+    shape = heat.shape[0] / heat.shape[1]
+    axes[1].imshow(heat, cmap="inferno", aspect=shape, **look)
+    axes[2].imshow(pixels, aspect=height / width, **look)
+    axes[3].imshow(np.ones((60, 60)), cmap="binary_r", vmin=0, vmax=1, **look)
+    height = (coarse - coarse.min()) / np.ptp(coarse)
+    axes[3].imshow(coarse, cmap="inferno", alpha=0.85 * np.sqrt(height), **look)
+    for ax in axes:
+        ax.set(xlim=(-1, 1), ylim=(1, -1), xticks=[], yticks=[])
+    axes[2].set(xlim=(-0.3, 1.4), ylim=(0.7, -0.9))
+    theirs = np.asarray(plots.pixels(fig))
+    assert (np.abs(ours.astype(int) - theirs).max(-1) > 1).mean() < 1e-4
+
+
+def test_a_widgets_png_holds_the_picture():
+    random = np.random.default_rng(0)
+    for height, width in ((1, 1), (40, 3), (31, 57)):
+        values = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        read = Image.open(io.BytesIO(plots.quick_png(Image.fromarray(values))))
+        assert read.mode == "RGB" and (np.asarray(read) == values).all()
 
 
 @pytest.mark.parametrize(
