@@ -180,6 +180,8 @@ def _alone(out: Path):
 def finished(out: Path, state: Path, wanted: dict, force: bool) -> bool:
     """Is ``out`` there already, with these settings? ``force`` clears the way.
 
+    A run that was killed when it had written ``out`` has left its state: it goes.
+
     Raises:
         ValueError: ``out`` or its unfinished run is of other settings, or unreadable.
     """
@@ -193,6 +195,8 @@ def finished(out: Path, state: Path, wanted: dict, force: bool) -> bool:
         if out.exists():
             made = read_metadata(out).get("settings") or {}
             if made == wanted:
+                if _settings_in(state, quiet=True) == wanted:
+                    state.unlink(missing_ok=True)
                 return True
             changed = differences(made, wanted)
             raise ValueError(f"{out}: made with other settings ({changed})")

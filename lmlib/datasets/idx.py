@@ -50,8 +50,7 @@ def read_idx(path: Path) -> np.ndarray:
                     else (f"more than {read} bytes of data follow")
                 )
                 raise ValueError(
-                    f"{path}: its head announces "
-                    f"{' x '.join(map(str, shape)) or 'nothing'}, but {follow}"
+                    f"{path}: its head announces {_product(shape)}, but {follow}"
                 )
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path}: damaged or truncated gzip file ({error})") from None
@@ -68,18 +67,24 @@ def _head(path: Path, file: BufferedIOBase) -> tuple[int, ...]:
         )
     if start[2] != 8:
         raise ValueError(f"{path}: idx type {start[2]:#x}, expected 0x8 (bytes)")
+    expected = f"expected (N,) or (N, H, W) of at most {LARGEST} bytes"
+    if start[3] not in (1, 3):
+        raise ValueError(
+            f"{path}: its head announces {start[3]} dimensions, {expected}"
+        )
     sizes = file.read(4 * start[3])
     if len(sizes) < 4 * start[3]:
         raise ValueError(
             f"{path}: its head announces {start[3]} dimensions, and ends before them"
         )
     shape = tuple(np.frombuffer(sizes, ">u4").tolist())
-    if len(shape) not in (1, 3) or math.prod(shape) > LARGEST:
-        raise ValueError(
-            f"{path}: its head announces {' x '.join(map(str, shape)) or 'nothing'}, "
-            f"expected (N,) or (N, H, W) of at most {LARGEST} bytes"
-        )
+    if math.prod(shape) > LARGEST:
+        raise ValueError(f"{path}: its head announces {_product(shape)}, {expected}")
     return shape
+
+
+def _product(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
 
 
 def _read_into(file: BufferedIOBase, content: np.ndarray) -> int:

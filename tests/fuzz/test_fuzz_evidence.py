@@ -2,8 +2,7 @@
 
 Each target writes a file, mutated from a good one or made up, and asks what the course
 asks of it. Allowed is the documented ValueError, in one line, naming the file; anything
-else that is raised is a defect. ``LMLIB_FUZZ_EXAMPLES=5000`` looks longer than the ten
-seconds of every day.
+else that is raised is a defect.
 """
 
 import json
@@ -13,7 +12,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from fuzzing import fuzz
 from hypothesis import strategies as st
 
 from lmcourse.evidence import blocks, paper
@@ -30,13 +29,6 @@ from lmcourse.evidence.results import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = int(os.environ.get("LMLIB_FUZZ_EXAMPLES", "200"))
-
-fuzz = settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 
 
 def one_clear_line(error: ValueError, path: Path) -> None:
@@ -119,8 +111,7 @@ def field_changes():
     return st.tuples(names, JSON, st.booleans()).map(change)
 
 
-@fuzz
-@given(content=mutations(LINES) | field_changes() | st.binary(max_size=60))
+@fuzz(content=mutations(LINES) | field_changes() | st.binary(max_size=60))
 def test_rows(tmp_path, content):
     path = tmp_path / "toy.jsonl"
     path.write_bytes(content)
@@ -145,8 +136,7 @@ def test_rows(tmp_path, content):
         assert line in kept
 
 
-@fuzz
-@given(content=st.binary(max_size=200) | st.lists(EDIT, max_size=3).map(
+@fuzz(content=st.binary(max_size=200) | st.lists(EDIT, max_size=3).map(
     lambda edits: edited(b"\x50\0\0\0\0\0\0\0" + json.dumps(
         {json.dumps(["a", 0, "m", "class", 1, "cpu"]):
          {"dtype": "F16", "shape": [2], "data_offsets": [0, 4]}}).encode()[:80]
@@ -196,8 +186,7 @@ MEASURED = [
 ]  # fmt: skip
 
 
-@fuzz
-@given(content=mutations(REGISTER) | st.binary(max_size=60))
+@fuzz(content=mutations(REGISTER) | st.binary(max_size=60))
 def test_the_register(tmp_path, content):
     path = tmp_path / "claims.toml"
     path.write_bytes(content)
@@ -223,8 +212,7 @@ def test_the_register(tmp_path, content):
 VALUES = st.floats(0.0, 1e12) | st.sampled_from([1e-300, 1e300, 5e-324, 1.0])
 
 
-@fuzz
-@given(values=st.lists(VALUES, min_size=10, max_size=10), same=st.booleans())
+@fuzz(values=st.lists(VALUES, min_size=10, max_size=10), same=st.booleans())
 def test_verdicts_on_any_numbers(tmp_path, values, same):
     if same:
         values = [values[0]] * 10
@@ -267,8 +255,7 @@ setting = "{row}@{column}"
 """
 
 
-@fuzz
-@given(content=mutations(PAPER) | st.binary(max_size=60))
+@fuzz(content=mutations(PAPER) | st.binary(max_size=60))
 def test_the_papers_tables(tmp_path, content):
     os.environ["LMLIB_ROOT"] = str(tmp_path)
     path = tmp_path / "data" / "paper" / "toy.toml"
@@ -327,8 +314,7 @@ NOTEBOOKS = st.fixed_dictionaries(
 ).map(lambda document: json.dumps(document).encode("utf-8", "surrogatepass"))
 
 
-@fuzz
-@given(
+@fuzz(
     content=mutations(MARKDOWN) | mutations(NOTEBOOK) | NOTEBOOKS,
     name=st.sampled_from(["a.md", "a.ipynb"]),
 )

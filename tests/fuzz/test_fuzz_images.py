@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fuzzing import MEMORY, TOKENS, TRIED, damaged, encoded, fuzz, holds, peak_memory
+from fuzzing import MEMORY, TOKENS, damaged, encoded, fuzz, holds, peak_memory
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -37,11 +37,11 @@ def test_idx(place, content, zipped):
     (place / "mnist").mkdir(exist_ok=True)
     path = place / "mnist" / (FILES["train"][0] + ".gz" * zipped)
     path.write_bytes(gzip.compress(content, 1) if zipped else content)
-    array = holds("test_idx", lambda: read_idx(path), path)
+    array = holds(lambda: read_idx(path), path)
     if array is not None:
         assert array.dtype == np.uint8 and array.ndim in (1, 3)
     (place / "mnist" / FILES["train"][1]).write_bytes(LABELS)
-    data = holds("test_idx", lambda: Idx(folder=path.parent, size=8), path.parent)
+    data = holds(lambda: Idx(folder=path.parent, size=8), path.parent)
     if data is not None:
         assert data.batch(range(1))["image"].shape == (1, 1, 8, 8)
 
@@ -50,7 +50,7 @@ def test_idx(place, content, zipped):
 def test_gzip(place, content):
     path = place / "a.gz"
     path.write_bytes(content)
-    holds("test_gzip", lambda: read_idx(path), path)
+    holds(lambda: read_idx(path), path)
 
 
 # --- photographs ----------------------------------------------------------------------
@@ -100,7 +100,7 @@ LENGTHS = [struct.pack(order + kind, n) for order in "<>" for kind, n in
 def test_photographs(place, content, needed):
     path = place / "photo.jpg"
     path.write_bytes(content)
-    image = holds("test_photographs", lambda: read_photo(path, needed), path)
+    image = holds(lambda: read_photo(path, needed), path)
     if image is not None:
         assert image.mode == "RGB" and 0 < math.prod(image.size) <= photos.LARGEST
         assert cut(image, frame(image.size, "pad"), (8, 8)).shape == (3, 8, 8)
@@ -118,7 +118,7 @@ def parse_maps():
 def test_parse_maps(place, content):
     path = place / "parse.png"
     path.write_bytes(content)
-    classes = holds("test_parse_maps", lambda: read_classes(path), path)
+    classes = holds(lambda: read_classes(path), path)
     if classes is not None:
         assert classes.mode == "L" and np.asarray(classes).dtype == np.uint8
 
@@ -139,7 +139,6 @@ CROPS = ["centre", "pad", "0.1,0,0.9,1", "face*1.3", "-1,-1,2,2"]
 )
 def test_crops(content, size, wanted):
     text = content.decode("utf-8", "replace")
-    TRIED["test_crops"] += 1
     before = peak_memory(reset=True)
     try:
         crop_of(text)
@@ -165,7 +164,6 @@ FILE = st.lists(PART, min_size=1, max_size=4).map(
 @fuzz(st.lists(FILE, min_size=1, max_size=6, unique=True))
 def test_names(names):
     """Of photographs: overlays never meet, and no field of the table is a formula."""
-    TRIED["test_names"] += 1
     names = [name for name in names if Path(name).name not in ("", ".", "..")]
     if not names:
         return

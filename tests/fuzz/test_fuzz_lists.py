@@ -38,7 +38,6 @@ def test_mtfl(place, content, crop, partial):
     for listed, reader in (("training.txt", mtfl), ("testing.txt", aflw)):
         (folder / listed).write_bytes(content)
         data = holds(
-            "test_mtfl",
             lambda reader=reader: reader(folder, size=8, crop=crop, partial=partial),
             folder,
         )
@@ -85,7 +84,6 @@ def test_celeba(place, changed, split, partial):
         (folder / name).write_bytes(content)
     reader = mafl if split.startswith("mafl") else celeba
     data = holds(
-        "test_celeba",
         lambda: reader(folder, split.split()[-1], 8, crop="face", partial=partial),
         folder,
     )
@@ -108,10 +106,10 @@ def test_pts(place, content):
             (folder / part / "a.pts").write_text(PTS)
     path = folder / "afw" / "a.pts"
     path.write_bytes(content)
-    points = holds("test_pts", lambda: read_pts(path), path)
+    points = holds(lambda: read_pts(path), path)
     if points is not None:
         assert len(points) == 68 and np.isfinite(points).all()
-    data = holds("test_pts", lambda: w300(folder, size=8), folder)
+    data = holds(lambda: w300(folder, size=8), folder)
     assert (data is None) <= (points is None)
     if data is not None:
         check_set(data)
@@ -145,9 +143,7 @@ def test_fld(place, changed, crop, partial):
     for name, content in {**FLD, changed[0]: changed[1]}.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)
-    data = holds(
-        "test_fld", lambda: fld(folder, size=8, crop=crop, partial=partial), folder
-    )
+    data = holds(lambda: fld(folder, size=8, crop=crop, partial=partial), folder)
     if data is not None:
         check_set(data)
 
@@ -166,7 +162,7 @@ JSON = [*NUMBERS, b"null", b"true", b"{}", b"[]", b'"a"', b"[" * 5000, b"NaN",
 def test_poses(place, content):
     path = place / "a_keypoints.json"
     path.write_bytes(content)
-    found = holds("test_poses", lambda: read_pose(path), path)
+    found = holds(lambda: read_pose(path), path)
     if found is not None:
         places = torch.tensor(found)
         assert places.shape == (18, 2) and not places.isinf().any()
@@ -193,7 +189,6 @@ def test_pairs(place, content, pose, paired, partial):
     (root / "train_pairs.txt").write_bytes(content)
     for reader in (viton, viton_hd):
         data = holds(
-            "test_pairs",
             lambda reader=reader: reader(
                 root, size=(8, 6), paired=paired, partial=partial
             ),
@@ -204,7 +199,7 @@ def test_pairs(place, content, pose, paired, partial):
         inside = root.resolve()
         for paths in data.files.values():
             assert all(inside in path.resolve().parents for path in paths)
-        batch = holds("test_pairs", lambda data=data: data.batch(range(1)), root)
+        batch = holds(lambda data=data: data.batch(range(1)), root)
         if batch is not None and "pose" in batch:
             assert batch["pose"][batch["visible"]].isfinite().all()
 
@@ -240,9 +235,9 @@ def test_hands(place, content):
         (points / f"{stem}.xml").write_text(HAND)
     path = points / "1_P_hgr1_id02_1.xml"
     path.write_bytes(content)
-    found = holds("test_hands", lambda: read_points(path), path)
+    found = holds(lambda: read_points(path), path)
     if found is not None:
         assert np.isfinite([place for _, place in found.values()]).all()
-    data = holds("test_hands", lambda: hgr1(folder, size=8, crop="hand"), folder)
+    data = holds(lambda: hgr1(folder, size=8, crop="hand"), folder)
     if data is not None:
         check_set(data)

@@ -251,6 +251,27 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(
     assert all(torch.equal(whole[name], half[name]) for name in whole)
 
 
+def test_a_run_killed_when_it_is_written_leaves_no_state(faces, tmp_path, monkeypatch):
+    out, state = tmp_path / "a.safetensors", tmp_path / "a.run.safetensors"
+    plain = Landmarker.save
+
+    def kill(self, path):
+        plain(self, path)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Landmarker, "save", kill)
+    with pytest.raises(KeyboardInterrupt):
+        recipes.train(settings(faces), out, progress=False)
+    left, before = state.read_bytes(), out.read_bytes()
+    assert recipes.train(settings(faces), out) is None
+    assert not state.exists() and out.read_bytes() == before
+    state.write_bytes(left)  # of another run: it is not this one's to remove
+    other = read_metadata(state)["run"]["about"] | {"seed": 5}
+    monkeypatch.setattr(recipes, "_settings_in", lambda state, quiet: other)
+    assert recipes.train(settings(faces), out) is None
+    assert state.read_bytes() == left
+
+
 def test_control_c_says_how_to_go_on(faces, tmp_path, capsys, monkeypatch):
     def interrupt(self, batch):
         raise KeyboardInterrupt

@@ -65,6 +65,15 @@ def test_a_broken_file_is_named_with_its_fault(content, message, tmp_path):
     assert str(path) in str(caught.value)
 
 
+def test_a_head_of_many_dimensions_makes_no_long_message(tmp_path):
+    path = tmp_path / "images"
+    for count in (0, 2, 200, 255):
+        path.write_bytes(struct.pack(">BBBB", 0, 0, 8, count) + b"\xff" * 4 * count)
+        with pytest.raises(ValueError, match=f"announces {count} dim.*expected") as at:
+            read_idx(path)
+        assert len(str(at.value)) < len(str(path)) + 150
+
+
 def test_a_truncated_gzip_is_named(folder):
     path = folder / f"{FILES['train'][0]}.gz"
     path.write_bytes(path.read_bytes()[:-20])
