@@ -286,13 +286,13 @@ def open_method() -> None:
     method = shipped()
     people = (*PEOPLE[:3], 100_007)
     batch = triplets(people, method.config.shape if method else (256, 192))
-    made = glued(method, batch) if method else batch["target"]
+    made = drawn(method, batch) if method else batch["target"]
     sides = ("garment", "person", "in the garment")
     wall = Wall(len(people), 3, sides=sides, side=218, high=3.3)
     for row, pictures in enumerate((batch["garment"], batch["image"], made)):
         cut = slice(0, round(pictures.shape[-2] * 3.3 / 4))
         wall.put(pictures[:, :, cut], row=row)
-    who = "a network bends them and" if method else "somebody who knows everything"
+    who = "a network bends and" if method else "somebody who knows everything"
     wall.show(
         "Above: four garments, laid flat. Middle: four people in other clothes. Below: "
         f"the garments on the people, as {who} puts them on."

@@ -17,7 +17,6 @@ from lmcourse.fitting_room import (
     Wall,
     caption,
     drawn,
-    glued,
     network,
     one,
     triplets,
@@ -47,7 +46,6 @@ class Fitting:
     """One person, one garment and a network; ``batch`` holds one triplet or pair.
 
     ``links`` are those that the network finds; with ``annotated``, those of the batch.
-    The generator draws the person anew, unless the garment is to be ``glued`` on.
     """
 
     def __init__(
@@ -55,10 +53,8 @@ class Fitting:
         method: Salvton,
         batch: Batch,
         annotated: bool = False,
-        glue: bool = False,
     ):
         self.method, self.batch = method, batch
-        self.draw = glued if glue else drawn
         seen = batch["image"], batch["garment"]
         self.links = links_of(batch) if annotated else method.find(*seen)
         self.start = self.handles(self.links)
@@ -91,7 +87,7 @@ class Fitting:
         """The person in the garment, ``(3, H, W)``; by default as found."""
         if links is None:
             return self.found
-        return self.draw(self.method, self.batch, links)[0].clamp(0, 1)
+        return drawn(self.method, self.batch, links)[0].clamp(0, 1)
 
     def near(self, links: Links, reach: float = REACH) -> Tensor:
         """Pixels ``(H, W)`` within ``reach`` of a landmark that differs from the found
@@ -216,12 +212,12 @@ def open_editing() -> None:
     method = network()
     batch = triplets(PEOPLE[2:0:-1], method.config.shape)
     wall = Wall(1 + len(EDITS), 2, ("as found", *EDITS))
-    for row, fitting in enumerate(fittings(method, batch, glue=True)):
+    for row, fitting in enumerate(fittings(method, batch)):
         wall.put(fitting.picture(), 0, row)
         for column, name in enumerate(EDITS, start=1):
             wall.put(fitting.picture(edit(fitting, name)), column, row)
     wall.show(
-        "Two people in garments that a network bent for them, and the same with the "
+        "Two people in garments that a network put on them, and the same with the "
         "collar's landmarks moved down, the sleeves' set absent, the hem's moved down, "
         "and all of that."
     )

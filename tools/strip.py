@@ -17,7 +17,6 @@ from lmcourse import plots
 from lmcourse.boards import enlarged
 from lmcourse.experiments.cells import load_cell, shipped
 from lmcourse.experiments.dve_images import animal_scene, face_scene
-from lmcourse.fitting_room import glued
 from lmcourse.gallery import drawing_network, mouth_points, with_mouth
 from lmlib.places import repository_root
 from lmlib.samples import to_gray
@@ -110,11 +109,13 @@ def clothes() -> list[Cell]:
 
 @torch.no_grad()
 def tried_on() -> list[Cell]:
-    """A person, and the same in the garment that hangs in the corner, laid over."""
+    """A person, and the same in the garment that hangs in the corner."""
     method = load_cell("salvton-tryon128", "all,gallery")
     seen = Tryon(method.config.shape).batch(PEOPLE)
     links = method.find(seen["image"], seen["garment"])
-    made = glued(method, seen, links)
+    made = method.try_on(
+        *(seen[k] for k in ("image", "garment", "garment_mask")), links
+    )
     signs = seen["texture"] == 0  # cloth on which a wrong warp would be seen
     best = int(psnr(made, seen["target"]).where(signs, 0.0).argmax())
     height, width = method.config.shape

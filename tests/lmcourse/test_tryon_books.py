@@ -154,9 +154,7 @@ def test_glue_changes_nothing_outside_of_the_warped_mask():
     assert outside.any() and not outside.all()
     torch.testing.assert_close(made[outside], batch["image"][outside])
     assert (made != batch["image"]).any()
-    glue = editing.Fitting(method, batch, annotated=True, glue=True)
-    torch.testing.assert_close(glue.picture(), made[0])
-    assert (glue.picture() != fit.picture()).any()
+    assert (made[0] != fit.picture()).any()
 
 
 def test_locality_is_the_share_of_change_that_is_near():
