@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lmlib.files import replacing
+from lmlib.texts import brief
 
 FORMAT = "lmlib-checkpoint-2"
 
@@ -65,8 +66,8 @@ def check_shapes(path: str | Path, shapes: dict, method: nn.Module) -> None:
         config = getattr(method, "config", "this configuration")
         raise ValueError(
             f"{path}: made for another network ({len(wrong)} tensors differ, first "
-            f"{wrong[0]}); expected a checkpoint of {type(method).__name__} with "
-            f"{config}"
+            f"{brief(wrong[0])}); expected a checkpoint of {type(method).__name__} "
+            f"with {brief(str(config), 2000)}"
         )
 
 
@@ -115,6 +116,9 @@ def resume_run(path, method, optimizer, run: dict) -> tuple[int, list[dict]]:
     if metadata.get("kind") != "run":
         raise ValueError(f"{path}: holds weights only and cannot be resumed")
     check_run(path, metadata, _identity(method) | {"run": run})
+    step, history = metadata.get("step"), metadata.get("history")
+    if type(step) is not int or step < 0 or not _is_history(history):
+        raise ValueError(f"{path}: does not say how far this run has come")
     load_checkpoint(path, method)
     state: dict[int, dict] = {}
     for name, value in of_prefix(tensors, "optimizer.").items():
@@ -122,7 +126,11 @@ def resume_run(path, method, optimizer, run: dict) -> tuple[int, list[dict]]:
         state.setdefault(int(number), {})[key] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
-    return metadata["step"], metadata["history"]
+    return step, history
+
+
+def _is_history(rows) -> bool:
+    return isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
 
 
 def check_run(path, metadata: dict, wanted: dict) -> None:
@@ -141,7 +149,9 @@ def differences(made, wanted, name: str = "") -> str:
             for key in sorted(made.keys() | wanted.keys())
         )
         return "; ".join(filter(None, parts))
-    return "" if made == wanted else f"{name} {made!r}, not {wanted!r}"
+    if made == wanted:
+        return ""
+    return f"{brief(name)} {brief(repr(made))}, not {brief(repr(wanted))}"
 
 
 # --- files ----------------------------------------------------------------------------
@@ -188,7 +198,7 @@ def read(path: str | Path, prefix: str | None) -> tuple[dict[str, Tensor], dict]
         said = metadata.get("format") if isinstance(metadata, dict) else metadata
         raise ValueError(
             f"{path}: a safetensors file, but not a checkpoint of this lmlib (its "
-            f"metadata says format {said!r}, expected {FORMAT!r})"
+            f"metadata says format {brief(repr(said))}, expected {FORMAT!r})"
         )
     return values, metadata
 

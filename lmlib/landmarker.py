@@ -1,11 +1,14 @@
 """A trained network and its landmarks: loaded from one file, measured, used."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 from tqdm.auto import tqdm
 
 from lmlib.checkpoints import (
@@ -109,15 +112,14 @@ def load(path: str | Path, device=None) -> Landmarker:
         FileNotFoundError: no such file.
         ValueError: not a checkpoint, or its weights are not of the network it names.
     """
-    metadata = read_metadata(path)
+    metadata, found = read_metadata(path), shapes(path)
     try:
         kind = method_named(metadata.get("method"))
         config = config_from_json(kind.name, metadata.get("config"))
-        with torch.device("meta"):
+        with torch.device("meta"), _at_most(2 * len(found) + 100):
             sketch = kind(config)
     except (ValueError, TypeError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{path}: cannot be made into a network: {error}") from None
-    found = shapes(path)
     check_shapes(path, of_prefix(found, "model."), sketch)
     landmarker = Landmarker(kind(config), metadata)
     load_checkpoint(path, landmarker.method)
@@ -128,6 +130,22 @@ def load(path: str | Path, device=None) -> Landmarker:
             regression["offset"],
         )
     return landmarker.to(device or best_device()).eval()
+
+
+@contextmanager
+def _at_most(weights: int) -> Iterator[None]:
+    """ValueError as soon as a network has more weights than that."""
+    names = count()
+
+    def registered(module, name, weight) -> None:
+        if next(names) >= weights:
+            raise ValueError("its configuration has more layers than the file")
+
+    handle = register_module_parameter_registration_hook(registered)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _check_regression(path, tensors: dict[str, Tensor], config: Config) -> None:

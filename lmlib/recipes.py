@@ -211,8 +211,11 @@ def finished(out: Path, state: Path, wanted: dict, force: bool) -> bool:
 def _settings_in(state: Path, quiet: bool = False) -> dict | None:
     """The settings of an unfinished run; ``quiet``: None for a file that is none."""
     try:
-        return read_metadata(state).get("run", {}).get("about")
-    except (ValueError, OSError, AttributeError):
+        run = read_metadata(state).get("run")
+        if not isinstance(run, dict) or not isinstance(run.get("about"), dict):
+            raise ValueError(f"{state}: does not say what it is an unfinished run of")
+        return run["about"]
+    except (ValueError, OSError):
         if quiet:
             return None
         raise

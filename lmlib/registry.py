@@ -12,6 +12,7 @@ from lmlib.methods.lmdis import Lmdis
 from lmlib.methods.salvton import Salvton
 from lmlib.methods.seqmt import SeqMt
 from lmlib.methods.seqmt_baselines import CommMt, HeatmapMt
+from lmlib.texts import brief
 from lmlib.values import from_json, read_changes
 
 METHODS: dict[str, type[Method]] = {
@@ -27,7 +28,9 @@ def method_named(name: Any) -> type[Method]:
     """A method or baseline; ValueError for a name that none has."""
     known = METHODS | BASELINES
     if not isinstance(name, str) or name not in known:
-        raise ValueError(f"unknown method {name!r}; there are {', '.join(known)}")
+        raise ValueError(
+            f"unknown method {brief(repr(name))}; there are {', '.join(known)}"
+        )
     return known[name]
 
 
@@ -50,9 +53,9 @@ def config_from_json(method: str, record: Any) -> Config:
     kind = method_named(method).Config
     hints, names = get_type_hints(kind), [field.name for field in fields(kind)]
     if not isinstance(record, dict):
-        raise ValueError(f"config must be a table of values, got {record!r}")
+        raise ValueError(f"config must be a table of values, got {brief(repr(record))}")
     if unknown := sorted(set(record) - set(names)):
-        raise ValueError(f"config has unknown names {', '.join(unknown)}")
+        raise ValueError(f"config has unknown names {brief(', '.join(unknown))}")
     try:
         return kind(**{k: from_json(v, hints[k]) for k, v in record.items()})
     except TypeError as error:  # a value without a default is missing

@@ -20,7 +20,7 @@ def read_crop(text: str):
     if not (left < right and top < bottom and reach <= 100):  # not so for NaN
         raise ValueError(
             "crop must be a name or left,top,right,bottom as shares of width and "
-            f"height, such as 0.1,0,0.9,1; got {text!r}"
+            f"height, such as 0.1,0,0.9,1; got {brief(repr(text))}"
         )
     return left, top, right, bottom
 
@@ -32,16 +32,22 @@ def read_share(text: str) -> float:
     except ValueError:
         share = 0.0
     if not 0 < share <= 1 or (text != "all" and not text.endswith("%")):
-        raise ValueError(f"labels must be all or a share such as 5%, got {text!r}")
+        raise ValueError(
+            f"labels must be all or a share such as 5%, got {brief(repr(text))}"
+        )
     return share
 
 
 def read_ends(text: str) -> Ends:
     """``A:B`` as two numbers; both ends may be left out."""
     first, colon, last = text.partition(":")
-    ends = tuple(int(end) if end.isdecimal() else None for end in (first, last))
+    numbers = (end.isdecimal() and len(end) < 16 for end in (first, last))
+    both = zip((first, last), numbers, strict=True)
+    ends = tuple(int(end) if number else None for end, number in both)
     if not colon or any(map(_differ, (first, last), ends)):
-        raise ValueError(f"expected image numbers A:B, 0 <= A < B, got {text!r}")
+        raise ValueError(
+            f"expected image numbers A:B, 0 <= A < B, got {brief(repr(text))}"
+        )
     return ends
 
 
@@ -90,6 +96,11 @@ def printable(text: str) -> str:
         else letter.encode("unicode_escape").decode("ascii")
         for letter in text
     )
+
+
+def brief(text: str, most: int = 80) -> str:
+    """One line of at most so many letters, for a message; see ``printable``."""
+    return printable(text if len(text) <= most else text[: most - 3] + "...")
 
 
 def counted(number: int, thing: str) -> str:

@@ -10,6 +10,8 @@ import types
 from dataclasses import fields
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from lmlib.texts import brief
+
 
 def fits(value: Any, kind: Any) -> bool:
     """Is ``value`` of this kind? A whole number is a ``float``, a bool is no number."""
@@ -84,7 +86,8 @@ def read_changes(texts: list[str], kind: type) -> dict[str, Any]:
         name, _, written = text.partition("=")
         if name not in names or not written:
             raise ValueError(
-                f"--set {text}: expected NAME=VALUE, NAME one of {', '.join(names)}"
+                f"--set {brief(text)}: expected NAME=VALUE, NAME one of "
+                f"{', '.join(names)}"
             )
         try:
             value = ast.literal_eval(written)
@@ -93,7 +96,8 @@ def read_changes(texts: list[str], kind: type) -> dict[str, Any]:
         value = _as_named(value, hints[name])
         if not fits(value, hints[name]):
             raise ValueError(
-                f"--set {text}: {name} must be {expected(hints[name])}, got {value!r}"
+                f"--set {brief(text)}: {name} must be {expected(hints[name])}, got "
+                f"{brief(repr(value))}"
             )
         changes[name] = value
     return changes

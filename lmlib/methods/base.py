@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lmlib.samples import Batch, Pool
 from lmlib.schedules import constant
+from lmlib.texts import brief
 from lmlib.values import expected, fits
 
 
@@ -33,7 +34,9 @@ class Config:
         for each in fields(self):
             kind, value = hints[each.name], getattr(self, each.name)
             if not fits(value, kind):
-                raise ValueError(f"{each.name} must be {expected(kind)}, got {value!r}")
+                raise ValueError(
+                    f"{each.name} must be {expected(kind)}, got {brief(repr(value))}"
+                )
         for name in ("size", "frame", "landmarks", "image_channels"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")

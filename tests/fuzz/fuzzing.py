@@ -181,6 +181,18 @@ def _change(draw: Random, content: bytearray, tokens) -> None:
         del content[at:]
 
 
+WRITTEN: dict[Path, bytes] = {}
+
+
+def put(path: Path, content: bytes) -> Path:
+    """Write a file, unless it says just that already."""
+    if WRITTEN.get(path) != content:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        WRITTEN[path] = content
+    return path
+
+
 def picture(path: Path, size=(30, 36), **save) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3))
@@ -192,3 +204,12 @@ def encoded(image: Image.Image, kind: str, **save) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **save)
     return buffer.getvalue()
+
+
+def parse_maps() -> list[bytes]:
+    """Small maps of classes: plain, with a palette, of bits."""
+    classes = Image.fromarray((np.arange(30 * 36).reshape(36, 30) % 20).astype("u1"))
+    palette = classes.copy()
+    palette.putpalette([c for k in range(256) for c in (255 - k, k, 7)])
+    bits = Image.fromarray(np.arange(1080).reshape(36, 30) % 3 == 0)
+    return [encoded(image, "PNG") for image in (classes, palette, bits)]

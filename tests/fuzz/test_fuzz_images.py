@@ -9,7 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fuzzing import MEMORY, TOKENS, damaged, encoded, fuzz, holds, peak_memory
+from fuzzing import (
+    MEMORY,
+    TOKENS,
+    damaged,
+    encoded,
+    fuzz,
+    holds,
+    parse_maps,
+    peak_memory,
+)
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -104,14 +113,6 @@ def test_photographs(place, content, needed):
     if image is not None:
         assert image.mode == "RGB" and 0 < math.prod(image.size) <= photos.LARGEST
         assert cut(image, frame(image.size, "pad"), (8, 8)).shape == (3, 8, 8)
-
-
-def parse_maps():
-    classes = Image.fromarray((np.arange(30 * 36).reshape(36, 30) % 20).astype("u1"))
-    palette = classes.copy()
-    palette.putpalette([c for k in range(256) for c in (255 - k, k, 7)])
-    bits = Image.fromarray(np.arange(1080).reshape(36, 30) % 3 == 0)
-    return [encoded(image, "PNG") for image in (classes, palette, bits)]
 
 
 @fuzz(damaged(*parse_maps()))

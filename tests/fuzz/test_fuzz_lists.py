@@ -5,7 +5,17 @@ import json
 import numpy as np
 import pytest
 import torch
-from fuzzing import MARKS, NUMBERS, check_set, damaged, fuzz, holds, picture
+from fuzzing import (
+    MARKS,
+    NUMBERS,
+    check_set,
+    damaged,
+    fuzz,
+    holds,
+    parse_maps,
+    picture,
+    put,
+)
 from hypothesis import strategies as st
 
 from lmlib.datasets.faces import aflw, celeba, mafl, mtfl, read_pts, w300
@@ -80,8 +90,7 @@ def test_celeba(place, changed, split, partial):
         if not (folder / "Img/img_align_celeba" / name).exists():
             picture(folder / "Img/img_align_celeba" / name, (89, 109))
     for name, content in {**CELEBA, changed[0]: changed[1]}.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_bytes(content)
+        put(folder / name, content)
     reader = mafl if split.startswith("mafl") else celeba
     data = holds(
         lambda: reader(folder, split.split()[-1], 8, crop="face", partial=partial),
@@ -141,8 +150,7 @@ def test_fld(place, changed, crop, partial):
         if not (folder / name).exists():
             picture(folder / name)
     for name, content in {**FLD, changed[0]: changed[1]}.items():
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_bytes(content)
+        put(folder / name, content)
     data = holds(lambda: fld(folder, size=8, crop=crop, partial=partial), folder)
     if data is not None:
         check_set(data)
@@ -171,22 +179,37 @@ def test_poses(place, content):
 PAIRS = b"01_00.jpg 01_00.jpg\n02_00.jpg 01_00.jpg\n"
 
 
-@fuzz(damaged(PAIRS), damaged(*POSES, tokens=JSON), st.booleans(), st.booleans(),
-      share=0.6)  # fmt: skip
-def test_pairs(place, content, pose, paired, partial):
+PARSES = parse_maps()
+
+
+@fuzz(
+    st.sampled_from(["list", "pose", "parse"]).flatmap(
+        lambda part: st.tuples(
+            damaged(PAIRS) if part == "list" else st.just(PAIRS),
+            damaged(*POSES, tokens=JSON) if part == "pose" else st.just(POSES[1]),
+            damaged(*PARSES) if part == "parse" else st.sampled_from(PARSES),
+        )
+    ),
+    st.booleans(),
+    st.booleans(),
+    share=0.6,
+)
+def test_pairs(place, changed, paired, partial):
+    content, pose, parse = changed
     root = place / "VITON"
-    for part in ("train/image", "train/cloth"):
+    for part in ("train/image", "train/cloth", "train/cloth-mask"):
         for name in ("01_00.jpg", "02_00.jpg"):
             if not (root / part / name).exists():
                 picture(root / part / name)
-    (root / "train/openpose_json").mkdir(exist_ok=True)
-    for name in ("01_00", "02_00"):
-        (root / f"train/openpose_json/{name}_keypoints.json").write_bytes(pose)
+    parts = {"openpose_json/{}_keypoints.json": pose, "image-parse-v3/{}.png": parse}
+    for part, content_of in parts.items():
+        for name in ("01_00", "02_00"):
+            put(root / "train" / part.format(name), content_of)
     for pf_afn in ("train_img", "train_color"):
         for name in ("01_0.jpg", "01_1.jpg"):
             if not (root / pf_afn / name).exists():
                 picture(root / pf_afn / name)
-    (root / "train_pairs.txt").write_bytes(content)
+    put(root / "train_pairs.txt", content)
     for reader in (viton, viton_hd):
         data = holds(
             lambda reader=reader: reader(
@@ -202,6 +225,8 @@ def test_pairs(place, content, pose, paired, partial):
         batch = holds(lambda data=data: data.batch(range(1)), root)
         if batch is not None and "pose" in batch:
             assert batch["pose"][batch["visible"]].isfinite().all()
+        if batch is not None and "parse" in batch:
+            assert 0 <= batch["parse"].min() <= batch["parse"].max() < 256
 
 
 # --- hands ----------------------------------------------------------------------------
@@ -232,9 +257,8 @@ def test_hands(place, content):
     for stem in ("1_P_hgr1_id01_1", "1_P_hgr1_id02_1"):
         if not (images / f"{stem}.jpg").exists():
             picture(images / f"{stem}.jpg")
-        (points / f"{stem}.xml").write_text(HAND)
-    path = points / "1_P_hgr1_id02_1.xml"
-    path.write_bytes(content)
+    put(points / "1_P_hgr1_id01_1.xml", HAND.encode())
+    path = put(points / "1_P_hgr1_id02_1.xml", content)
     found = holds(lambda: read_points(path), path)
     if found is not None:
         assert np.isfinite([place for _, place in found.values()]).all()

@@ -74,10 +74,11 @@ class SalvtonConfig(Config):
             self.depth,
             len(self.branches) + self.map_stride.bit_length() - 2,
         )
-        if self.size % 4 or any(side % 2**halvings for side in self.shape):
+        least = 2 ** min(halvings, 30)  # no image is so large
+        if self.size % 4 or any(side % least for side in self.shape):
             raise ValueError(
                 f"with {halvings} halvings, size and 3/4 of it must be multiples of "
-                f"{2**halvings}, got {self.size}"
+                f"{least}, got {self.size}"
             )
         if "generator" in self.stages and self.size < 32:
             raise ValueError(
