@@ -120,7 +120,7 @@ class Editor:
     ``choose(number)`` takes another of the fittings, ``sleeves`` what the sleeves are.
     """
 
-    def __init__(self, fittings: list[Fitting], size: int = 400):
+    def __init__(self, fittings: list[Fitting], size: int = 340):
         self.fittings, self.number, self.sleeves = fittings, 0, CHOICES[0]
         self.hand = DragPoints(
             self.fitting.batch["image"][0],
@@ -128,7 +128,7 @@ class Editor:
             names=[*HANDLES],
             size=size,
             draw=self.draw,
-            output_size=(6.2, 4.2),
+            output_size=(5.2, 3.7),  # beside the picture, on a page of 840 pixels
             alt="a person with four handles, collar, cuffs and hem, to drag; beside it "
             "the person in the garment before and after",
         )

@@ -407,6 +407,20 @@ def test_a_dragged_landmark_redraws_the_face(notebook, page):
     until(lambda: numbers(output) != before, "and so do the measurements")
 
 
+def test_a_dragged_collar_changes_the_try_on(notebook, page):
+    """SAL-VTON: the garment follows the hand, and most of the change is near it."""
+    notebook("53_salvton_visualisation")
+    drag = widget(page, "lmlib-drag")
+    output = page.locator(".lmlib-drag-box", has=drag).first
+    assert numbers(output)["change (%)"] == 0
+    image = picture(output)
+    drag.locator("g[role=slider]").first.focus()
+    for _ in range(2):
+        page.keyboard.press("Shift+ArrowDown")
+    until(lambda: picture(output) != image, "the try-on follows the keys")
+    until(lambda: numbers(output)["change (%)"] > 0, "and so do the numbers")
+
+
 @pytest.mark.parametrize(
     "name",
     [
