@@ -31,31 +31,29 @@ CORE = {  # file: its own tests
 }
 
 
-def mutants(name: str) -> list[tuple[int, str]]:
-    """Line and text of every mutant of a file that Cosmic Ray can make."""
+def mutants(name: str) -> list[tuple[str, int, int]]:
+    """Every mutant of a file that Cosmic Ray can make: kind, number, line."""
     from cosmic_ray import plugins
     from cosmic_ray.ast import ast_nodes, get_ast
-    from cosmic_ray.mutating import mutate_code
 
-    code, made = (ROOT / "lmlib" / name).read_text(), {}
-    tree = get_ast(code)
+    nodes, made = [*ast_nodes(get_ast((ROOT / "lmlib" / name).read_text()))], []
     for kind in plugins.operator_names():
         operator = plugins.get_operator(kind)
         if operator.arguments():
             continue
-        places = (
-            start
-            for node in ast_nodes(tree)
-            for start, _ in operator().mutation_positions(node)
-        )
-        for number, (line, _) in enumerate(places):
-            made[kind, number] = line
-    chosen = []
-    for (kind, number), line in made.items():
-        text = mutate_code(code, plugins.get_operator(kind)(), number)
-        if text and text != code:
-            chosen.append((line, text))
-    return chosen
+        mutate = operator().mutation_positions
+        lines = [start[0] for node in nodes for start, _ in mutate(node)]
+        made += [(kind, number, line) for number, line in enumerate(lines)]
+    return made
+
+
+def mutated(name: str, kind: str, number: int) -> str:
+    """The text of one mutant."""
+    from cosmic_ray import plugins
+    from cosmic_ray.mutating import mutate_code
+
+    code = (ROOT / "lmlib" / name).read_text()
+    return mutate_code(code, plugins.get_operator(kind)(), number) or code
 
 
 def caught(name: str, text: str) -> bool:
@@ -101,7 +99,8 @@ def main() -> None:
         if caught(name, (ROOT / "lmlib" / name).read_text()):
             raise SystemExit(f"lmlib/{name}: its tests fail without a mutant")
     seen, lived = Counter(), Counter()
-    for name, line, text in sample:
+    for name, kind, number, line in sample:
+        text = mutated(name, kind, number)
         seen[name] += 1
         if not caught(name, text):
             lived[name] += 1
