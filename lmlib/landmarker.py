@@ -118,7 +118,7 @@ def load(path: str | Path, device=None) -> Landmarker:
         config = config_from_json(kind.name, metadata.get("config"))
         with torch.device("meta"), _at_most(2 * len(found) + 100):
             sketch = kind(config)
-    except (ValueError, TypeError, RuntimeError, OverflowError) as error:
+    except (ValueError, TypeError, RuntimeError, LookupError, ArithmeticError) as error:
         raise ValueError(f"{path}: cannot be made into a network: {error}") from None
     check_shapes(path, of_prefix(found, "model."), sketch)
     landmarker = Landmarker(kind(config), metadata)

@@ -21,7 +21,7 @@ from lmlib.training import fit
 STEPS = 6
 # Everything that is drawn or looks at other images: dropout, augmentation, warps with
 # landmarks, jitter, images without labels, auxiliaries of other pairs and of a pool,
-# cells that do not count.
+# cells that do not count, mirrored images, a discriminator.
 CASES = {
     "seqmt": replace(
         CONFIGS["seqmt"],
@@ -35,12 +35,17 @@ CASES = {
     "dve": replace(CONFIGS["dve"], warm_up=0.2, auxiliaries=2),
     "dve pool": replace(CONFIGS["dve"], warm_up=0.2, auxiliaries=1, pool=2),
     "dve masks": replace(CONFIGS["dve"], warm_up=0.2, pairs="identity", frame=16),
+    "dlan": CONFIGS["dlan"],
+    "salvton": CONFIGS["salvton"],  # all three stages
 }
-NORMED = ("lmdis", "dve")  # networks with batch normalisation
+# Networks with batch normalisation: of SALVTON, those that find landmarks and warp.
+NORMED = ("lmdis", "dve", "salvton")
 
 
 def images(config):
     stored, generator = data(config), torch.Generator().manual_seed(1)
+    if "garment" in stored.all:  # triplets have all that they need
+        return stored
     side = config.frame
     edge = torch.randint(2, side - 2, (12, 1, 1, 1), generator=generator)
     more = {"mask": (torch.arange(side) < edge).float().expand(-1, -1, side, -1)}
@@ -70,7 +75,9 @@ def train(case, frozen, seed=0):
     begin = flat(method)
     pool, prepare = stored.indices, None
     if method.learns_landmarks:
-        pool, prepare = (range(6), range(6, 12)), labels_on(torch.arange(6), 12)
+        labelled = torch.arange(12) < (12 if case == "salvton" else 6)
+        pool = method.pools(torch.arange(12), labelled)
+        prepare = labels_on(labelled.nonzero().flatten(), 12)
     history = fit(
         method, stored, pool, STEPS, seed=seed, prepare=prepare, device="cpu",
         progress=False, log_every=1,

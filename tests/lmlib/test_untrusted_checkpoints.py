@@ -22,6 +22,9 @@ from lmlib.values import read_changes
         ("salvton", "depth", 10**10, "with 10000000000 halvings"),
         ("salvton", "exchanges", 10**10, "more layers than the file"),
         ("salvton", "blocks", 10**9, "more layers than the file"),
+        ("salvton", "depth", 0, "depth must be 1 or more"),
+        ("salvton", "ngf", -(10**9), "ngf must be 1 or more"),
+        ("salvton", "blocks", -1, "blocks must be 0 or more"),
         ("dve", "network", "a" * 100_000, "network must be one of"),
     ],
 )

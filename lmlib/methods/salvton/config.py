@@ -69,6 +69,12 @@ class SalvtonConfig(Config):
             raise ValueError(f"stages must name each stage once, got {self.stages}")
         if min(len(self.branches), len(self.widths)) < 1:
             raise ValueError("branches and widths must not be empty")
+        for name in ("stem", "fpn", "matched", "ngf", "depth"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        for name in ("exchanges", "blocks", "residuals"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
         halvings = max(
             len(self.widths),
             self.depth,
