@@ -246,6 +246,8 @@ class Ladder(nn.Module):
 
     def __init__(self, inputs: int, rungs: Rungs, outputs: int, plain_end: bool = True):
         super().__init__()
+        if not 1 <= rungs.skip <= 100:
+            raise ValueError(f"a skip link has 1 to 100 convolutions, not {rungs.skip}")
         self.down, self.skip, self.up = (
             nn.ModuleList(),
             nn.ModuleList(),

@@ -25,6 +25,7 @@ from lmlib.values import read_changes
         ("salvton", "depth", 0, "depth must be 1 or more"),
         ("salvton", "ngf", -(10**9), "ngf must be 1 or more"),
         ("salvton", "blocks", -1, "blocks must be 0 or more"),
+        ("lmdis", "detector", [[[4]], [4], [[4]], 10**10], "has 1 to 100 conv"),
         ("dve", "network", "a" * 100_000, "network must be one of"),
     ],
 )
