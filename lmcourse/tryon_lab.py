@@ -25,6 +25,7 @@ from lmcourse.fitting_room import (
     shipped,
     triplets,
 )
+from lmcourse.plots import COLOURS, figure, show
 from lmlib.methods.salvton import Links, Salvton, links_of, worn_garment
 from lmlib.methods.salvton.flows import warp
 from lmlib.methods.salvton.patches import blend, log_box, match, windows
@@ -217,4 +218,39 @@ def open_ablations() -> None:
         "pixels of 64. With exact landmarks the spline prints letters at the right "
         "place (though it closes the necks); off by two pixels it is in shreds. The "
         "network is never quite right, holds at two pixels, and gives way at four."
+    )
+
+
+STUDENTS = {  # settings of salvton-parser-free
+    "teacher": "the teacher",
+    "rough": "a student of its rough people",
+    "true": "the same, of true people",
+    "same": "control: they wear it already",
+}
+
+
+def show_students(found: dict[tuple[str, str], float]) -> None:
+    """PSNR of ``STUDENTS``, of the whole picture and inside the garment.
+
+    Args:
+        found: (setting, metric) -> value, of table ``salvton-parser-free``.
+    """
+    names = [name for name in STUDENTS if (name, "psnr") in found][::-1]
+    fig, axes = figure(8.8, 0.5 * len(names) + 1, cols=2, sharey=True)
+    panels = {"psnr": "whole picture", "psnr_garment": "inside the garment"}
+    for ax, (metric, title) in zip(axes, panels.items(), strict=True):
+        for y, name in enumerate(names):
+            value = found[name, metric]
+            ax.plot(value, y, "D", ms=10, color=COLOURS[5])
+            ax.text(value + 0.4, y, f"{value:.1f}", va="center", fontsize=12)
+        ax.set(xlim=(9, 20.5), ylim=(-0.5, len(names) - 0.5), xlabel="dB")
+        ax.set_title(title, fontsize=13)
+        ax.grid(axis="y", color="0.9")
+    axes[0].set_yticks(
+        range(len(names)), [STUDENTS[name] for name in names], fontsize=12
+    )
+    show(
+        fig,
+        "PSNR of try-ons by the teacher, by a student of the people whom it dressed, "
+        "by a student of true people in other garments, and by the control",
     )

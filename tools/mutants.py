@@ -1,6 +1,6 @@
 """Do the tests bite? Random one-token mutants of the core, each tried by its tests.
 
-    pip install cosmic-ray==8.7.0       # it makes the mutants; in no list of ours
+    pip install '.[mutants]'            # cosmic-ray makes them
     python -m tools.mutants --sample 300 --seed 0
 
 Mutants are written into the files themselves, one after the other, so run it in a copy
