@@ -12,7 +12,9 @@ from lmcourse.evidence.results import append_rows, read_rows
 from lmlib import geometry, heatmaps, samples, warps
 from lmlib.checkpoints import load_checkpoint, save_checkpoint
 from lmlib.methods.seqmt import SeqMt, SeqMtConfig
+from lmlib.registry import configure, method_named
 from lmlib.training import fit
+from lmlib.values import read_changes
 from lmscenes import Blocks, Shapes
 
 CONFIG = SeqMtConfig(
@@ -278,3 +280,26 @@ def test_unknown_budget(monkeypatch):
     monkeypatch.setenv("LMLIB_BUDGET", "huge")
     with pytest.raises(ValueError, match="huge"):
         budget(quick=1, class_=2, full=3)
+
+
+@pytest.mark.parametrize(
+    ("method", "preset", "words", "message"),
+    [
+        (
+            "seqmt",
+            "shapes_class",
+            "elt_images=everything",
+            "one of 'unlabelled', 'all'",
+        ),
+        ("lmdis", "faces_class", "raised=(0.3,)", "raised must be"),
+        ("lmdis", "faces_class", "raised=((0.3,),)", "raised must be"),
+        ("salvton", "tryon_class", "output=painted", "one of 'drawn', 'blended'"),
+        ("salvton", "tryon_class", "perceived=vgg", "one of 'gradients', 'imagenet'"),
+    ],
+)
+def test_an_unknown_choice_is_refused_before_anything_is_trained(
+    method, preset, words, message
+):
+    with pytest.raises(ValueError, match=message):
+        kind = method_named(method).Config
+        configure(method, preset, read_changes([words], kind))
