@@ -48,12 +48,7 @@ class Fitting:
     ``links`` are those that the network finds; with ``annotated``, those of the batch.
     """
 
-    def __init__(
-        self,
-        method: Salvton,
-        batch: Batch,
-        annotated: bool = False,
-    ):
+    def __init__(self, method: Salvton, batch: Batch, annotated: bool = False):
         self.method, self.batch = method, batch
         seen = batch["image"], batch["garment"]
         self.links = links_of(batch) if annotated else method.find(*seen)

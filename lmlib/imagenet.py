@@ -35,27 +35,41 @@ def pretrained() -> nn.Module:
     return network
 
 
-class Features(nn.Module):
-    """What the blocks of ``LAYERS`` make of images, fine to coarse. Nothing trains."""
+class Lite(nn.Module):
+    """Stem and first blocks of EfficientNet-lite0.
 
-    def __init__(self):
+    Batch normalisation keeps the statistics of ImageNet.
+    """
+
+    def __init__(self, blocks: int):
         super().__init__()
         network = pretrained()
         self.stem, self.norm = network._conv_stem, network._bn0
-        self.blocks = network._blocks[: max(LAYERS) + 1]
-        self.requires_grad_(False)
-        self.train(False)
+        self.blocks = network._blocks[:blocks]
 
-    def train(self, mode: bool = True) -> "Features":
+    def train(self, mode: bool = True) -> "Lite":
         """Batch normalisation stays as it is."""
         return super().train(False)
+
+    def begin(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b _ _ _"]:
+        """What the stem makes of images in [0, 1]."""
+        x = (255 * images - 127) / 128  # what this network was trained with
+        return F.relu6(self.norm(self.stem(x)))
+
+
+class Features(Lite):
+    """What the blocks of ``LAYERS`` make of images, fine to coarse. Nothing trains."""
+
+    def __init__(self):
+        super().__init__(max(LAYERS) + 1)
+        self.requires_grad_(False)
+        self.train(False)
 
     def forward(
         self, images: Float[Tensor, "b 3 h w"]
     ) -> list[Float[Tensor, "b _ _ _"]]:
         """Of images in [0, 1] a map for each of ``LAYERS``."""
-        x = (255 * images - 127) / 128  # what this network was trained with
-        x, found = F.relu6(self.norm(self.stem(x))), []
+        x, found = self.begin(images), []
         for number, block in enumerate(self.blocks):
             x = block(x)
             if number in LAYERS:

@@ -11,6 +11,8 @@ must be downloaded. Where they cannot be, ``proxy_lpips``, ``proxy_fid`` and
 numbers order our own networks, and cannot be compared with anybody's.
 """
 
+from importlib import import_module
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -104,15 +106,20 @@ def pck(
 HEIGHT = 128  # pixels to which smaller images are enlarged for the packaged network
 
 
-def _torchmetrics():
-    """torchmetrics' image metrics; ImportError says how to get them."""
+METRICS = {  # torchmetrics' modules and classes
+    "lpips": ("lpip", "LearnedPerceptualImagePatchSimilarity"),
+    "fid": ("fid", "FrechetInceptionDistance"),
+    "kid": ("kid", "KernelInceptionDistance"),
+}
+
+
+def _metric(name: str) -> type[nn.Module]:
+    """One of torchmetrics' image metrics; ImportError says how to get them."""
+    module, kind = METRICS[name]
     try:
-        from torchmetrics import image
-        from torchmetrics.image.fid import FrechetInceptionDistance
-        from torchmetrics.image.kid import KernelInceptionDistance
+        return getattr(import_module(f"torchmetrics.image.{module}"), kind)
     except ImportError as error:
         raise ImportError(f"{error}: pip install '.[metrics]'") from None
-    return image, FrechetInceptionDistance, KernelInceptionDistance
 
 
 def _published(make):
@@ -133,9 +140,8 @@ def lpips(found: Images, target: Images) -> Each:
     Raises:
         ImportError: torchmetrics, torchvision or the weights are not there.
     """
-    image, *_ = _torchmetrics()
-    name = "LearnedPerceptualImagePatchSimilarity"
-    metric = _published(lambda: getattr(image, name)("alex", "none", normalize=True))
+    kind = _metric("lpips")
+    metric = _published(lambda: kind("alex", "none", normalize=True))
     return metric(found, target)
 
 
@@ -145,14 +151,14 @@ def fid(found: Images, real: Others) -> float:
     Raises:
         ImportError: torchmetrics, torch-fidelity or the weights are not there.
     """
-    _, kind, _ = _torchmetrics()
+    kind = _metric("fid")
     return _of_sets(_published(lambda: kind(2048, normalize=True)), found, real)
 
 
 def kid(found: Images, real: Others) -> float:
     """The kernel distance of two sets of images by Inception's features; errors as
     ``fid``'s."""
-    _, _, kind = _torchmetrics()
+    kind = _metric("kid")
     size = min(len(found), len(real))
     options = {"subsets": 1, "subset_size": size, "normalize": True}
     return _of_sets(_published(lambda: kind(2048, **options)), found, real)
@@ -198,13 +204,12 @@ class Pooled(nn.Module):
 
 def proxy_fid(found: Images, real: Others, by: nn.Module | None = None) -> float:
     """The Frechet distance of two sets of images, by ``Pooled`` or another network."""
-    _, kind, _ = _torchmetrics()
-    return _of_sets(kind(by or Pooled()), found, real)
+    return _of_sets(_metric("fid")(by or Pooled()), found, real)
 
 
 def proxy_kid(found: Images, real: Others, by: nn.Module | None = None) -> float:
     """The kernel distance of two sets of images, by ``Pooled`` or another network,
     between as many of each as the smaller set has."""
-    _, _, kind = _torchmetrics()
     size = min(len(found), len(real))
-    return _of_sets(kind(by or Pooled(), subsets=1, subset_size=size), found, real)
+    metric = _metric("kid")(by or Pooled(), subsets=1, subset_size=size)
+    return _of_sets(metric, found, real)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import lmlib
-from lmcourse import plots
+from lmcourse import fitting_room, plots
 from lmcourse.boards import enlarged
 from lmcourse.experiments.cells import load_cell, shipped
 from lmcourse.experiments.dve_images import animal_scene, face_scene
@@ -113,9 +113,7 @@ def tried_on() -> list[Cell]:
     method = load_cell("salvton-tryon128", "all,gallery")
     seen = Tryon(method.config.shape).batch(PEOPLE)
     links = method.find(seen["image"], seen["garment"])
-    made = method.try_on(
-        *(seen[k] for k in ("image", "garment", "garment_mask")), links
-    )
+    made = fitting_room.drawn(method, seen, links)
     signs = seen["texture"] == 0  # cloth on which a wrong warp would be seen
     best = int(psnr(made, seen["target"]).where(signs, 0.0).argmax())
     height, width = method.config.shape

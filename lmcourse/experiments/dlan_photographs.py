@@ -31,7 +31,7 @@ from lmcourse.experiments.dlan_images import TEST
 from lmlib.datasets import find_folder
 from lmlib.datasets.images import folder
 from lmlib.methods.base import Method
-from lmlib.methods.dlan import Dlan, DlanConfig, to_image
+from lmlib.methods.dlan import Dlan, DlanConfig, mirrored, to_image
 from lmlib.samples import Batch
 from lmscenes import Garments
 from lmscenes.outfits import SLOTS
@@ -103,9 +103,11 @@ def consistency(answer: Answer, images: Tensor) -> dict[str, float]:
         answer: images of any size to the landmarks of the eight slots.
         images: ``(N, 3, Y, X)``, at least two.
     """
-    generator, swapped = torch.Generator().manual_seed(0), torch.arange(8) ^ 1
-    back = answer(images.flip(-1))[:, swapped] * images.new_tensor([-1.0, 1.0])
-    found = {"mirror": gap(answer(images), back), "views": 0.0, "stranger": 0.0}
+    generator = torch.Generator().manual_seed(0)
+    every = torch.ones(len(images), dtype=torch.bool)
+    turned = mirrored({"image": images, "landmarks": answer(images)}, every)
+    mirror = gap(answer(turned["image"]), turned["landmarks"])
+    found = {"mirror": mirror, "views": 0.0, "stranger": 0.0}
     for _ in range(VIEWS):
         one, other = (
             seen(answer, images, views(len(images), generator)) for _ in range(2)
@@ -146,7 +148,7 @@ def asked(name: str, seed: int = 0) -> Answer:
 
     def answer(images):
         small = F.interpolate(images, (size, size), mode="area")
-        return torch.cat([method.landmarks(part) for part in small.split(50)])
+        return cells.in_chunks(method.landmarks, small, 50)
 
     return answer
 

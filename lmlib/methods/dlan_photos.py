@@ -6,15 +6,15 @@ It stands in for the paper's VGG-16; see ``lmlib.imagenet``.
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from lmlib.imagenet import pretrained
+from lmlib.imagenet import Lite
 from lmlib.methods.dlan import DEVIATION, MEAN, DlanConfig, dilated
 
 COMMON, LAST = 8, 11  # blocks before the towers (stride 16, 80 channels), and with them
 
 
-class LiteTrunk(nn.Module):
+class LiteTrunk(Lite):
     """Stem and eleven blocks of EfficientNet-lite0: stride 16, 112 channels.
 
     Towers dilate the 5x5 convolutions of the last three blocks, which stand for conv5,
@@ -29,28 +29,19 @@ class LiteTrunk(nn.Module):
     channels = 112
 
     def __init__(self, config: DlanConfig):
-        super().__init__()
         if config.dilate_from != "conv5":
             raise ValueError(
                 "EfficientNet's towers begin at conv5, not at " + config.dilate_from
             )
-        network = pretrained()
+        super().__init__(LAST)
         self.towers = config.towers
-        self.stem, self.norm = network._conv_stem, network._bn0
-        self.blocks = network._blocks[:LAST]
-
-    def train(self, mode: bool = True) -> "LiteTrunk":
-        """Batch normalisation stays as it is."""
-        return super().train(False)
 
     def forward(self, images: Float[Tensor, "b 3 y x"]) -> Float[Tensor, "b t 112 h w"]:
         """Responses of every tower to images with ImageNet's mean and deviation."""
         mean, deviation = (
             images.new_tensor(v).view(3, 1, 1) for v in (MEAN, DEVIATION)
         )
-        x = 255 * (images * deviation + mean)
-        x = (x - 127) / 128  # what this network was trained with
-        x = F.relu6(self.norm(self.stem(x)))
+        x = self.begin(images * deviation + mean)
         for block in self.blocks[:COMMON]:
             x = block(x)
         return torch.stack([self._tower(x, rate) for rate in self.towers], 1)
