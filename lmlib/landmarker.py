@@ -27,6 +27,7 @@ from lmlib.machine import best_device
 from lmlib.methods.base import Config, Method
 from lmlib.registry import config_from_json, method_named
 from lmlib.samples import Batch
+from lmlib.texts import brief
 
 CHUNK = 64  # images at a time, where nothing is trained
 
@@ -119,7 +120,8 @@ def load(path: str | Path, device=None) -> Landmarker:
         with torch.device("meta"), _at_most(2 * len(found) + 100):
             sketch = kind(config)
     except (ValueError, TypeError, RuntimeError, LookupError, ArithmeticError) as error:
-        raise ValueError(f"{path}: cannot be made into a network: {error}") from None
+        said = brief(str(error).partition("\n")[0], 300)  # torch adds where in C++
+        raise ValueError(f"{path}: cannot be made into a network: {said}") from None
     check_shapes(path, of_prefix(found, "model."), sketch)
     landmarker = Landmarker(kind(config), metadata)
     load_checkpoint(path, landmarker.method)

@@ -12,9 +12,15 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from lmlib.texts import brief
 
+MOST = 2**31
+
 
 def fits(value: Any, kind: Any) -> bool:
-    """Is ``value`` of this kind? A whole number is a ``float``, a bool is no number."""
+    """Is ``value`` of this kind? A whole number is a ``float``, a bool is no number.
+
+    Whole numbers are below 2^31: nothing here is as many, and torch takes no more than
+    64 bits.
+    """
     origin, parts = get_origin(kind), get_args(kind)
     if origin is Literal:
         return any(value == part and type(value) is type(part) for part in parts)
@@ -26,8 +32,10 @@ def fits(value: Any, kind: Any) -> bool:
         if parts[-1] is Ellipsis:
             parts = parts[:1] * len(value)
         return len(parts) == len(value) and all(map(fits, value, parts))
+    if type(value) is int and kind in (int, float):
+        return abs(value) < MOST
     if kind is float:
-        return type(value) in (int, float) and math.isfinite(value)
+        return type(value) is float and math.isfinite(value)
     if hasattr(kind, "_fields"):  # a named tuple
         hints = get_type_hints(kind)
         return isinstance(value, kind) and all(map(fits, value, hints.values()))
@@ -45,7 +53,7 @@ def expected(kind: Any) -> str:
         inside = ", ".join("..." if p is Ellipsis else expected(p) for p in parts)
         return f"a tuple ({inside})"
     names = {
-        int: "a whole number",
+        int: "a whole number below 2^31",
         float: "a number",
         str: "a text",
         bool: "True or False",

@@ -241,6 +241,7 @@ def torture(name: str, kills: int, seed: int, place: Path) -> dict:
         fault = fault or different(job.made(folder), wanted)
         if fault:
             faults.append(f"{name}, seed {seed}, run {runs - 1}: {fault}")
+            print(f"fault: {faults[-1]}", file=sys.stderr, flush=True)
         else:
             shutil.rmtree(folder)
     return {"job": name, "kills": done, "runs": runs, "faults": faults}
@@ -266,7 +267,10 @@ def main() -> int:
             results.append(torture(name, share, asked.seed, Path(place)))
         if not asked.json:
             print(
-                "{job}: {kills} kills in {runs} runs".format(**results[-1]), flush=True
+                "{job}: {kills} kills in {runs} runs, {0} faults".format(
+                    len(results[-1]["faults"]), **results[-1]
+                ),
+                flush=True,
             )
     faults = [fault for result in results for fault in result["faults"]]
     kills = sum(result["kills"] for result in results)

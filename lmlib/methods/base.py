@@ -17,6 +17,8 @@ from lmlib.schedules import constant
 from lmlib.texts import brief
 from lmlib.values import expected, fits
 
+LARGEST_SIDE = 1024  # pixels; a configuration may come with a file nobody trusts
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -40,6 +42,12 @@ class Config:
         for name in ("size", "frame", "landmarks", "image_channels"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        for name in ("size", "frame"):
+            if getattr(self, name) > LARGEST_SIDE:
+                raise ValueError(
+                    f"{name} must be at most {LARGEST_SIDE} pixels, got "
+                    f"{getattr(self, name)}"
+                )
 
     @property
     def frame(self) -> int:

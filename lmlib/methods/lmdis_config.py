@@ -71,10 +71,10 @@ class LmdisConfig(Config):
     def __post_init__(self):
         super().__post_init__()
         margin = self.canvas - self.size
-        if margin < 0 or margin % 2:
+        if not 0 <= margin <= self.size or margin % 2:
             raise ValueError(
-                f"canvas must be size plus an even margin, got {self.canvas} for "
-                f"images of {self.size}"
+                f"canvas must be size plus an even margin up to size, got "
+                f"{self.canvas} for images of {self.size}"
             )
 
     def steps_for(self, images: int) -> int:

@@ -306,11 +306,11 @@ def test_a_finished_file_is_not_overwritten_unasked(checkpoint, faces, capsys):
         (["--set", "lr"], r"--set lr: expected NAME=VALUE, NAME one of .*channels,"),
         (["--set", "speed=3"], "--set speed=3: expected NAME=VALUE"),
         (["--set", "lr=fast"], "--set lr=fast: lr must be a number, got 'fast'"),
-        (["--set", "depth=2.5"], "depth must be a whole number, got 2.5"),
-        (["--set", "depth=True"], "depth must be a whole number, got True"),
+        (["--set", "depth=2.5"], "depth must be a whole number below 2.31, got 2.5"),
+        (["--set", "depth=True"], "depth must be a whole number below 2.31, got True"),
         (
             ["--set", "widths=7"],
-            r"widths must be a tuple \(a whole number, \.\.\.\), got 7",
+            r"widths must be a tuple \(a whole number below 2.31, \.\.\.\), got 7",
         ),
         (["--set", "widths=('a',)"], "widths must be a tuple"),
         (

@@ -17,16 +17,21 @@ from lmlib.values import read_changes
 @pytest.mark.parametrize(
     ("name", "field", "value", "message"),
     [
-        ("dlan", "attention_steps", 10**10, "attention_steps must be 0 to 100"),
+        ("dlan", "attention_steps", 10**9, "attention_steps must be 0 to 100"),
         ("dlan", "hidden", [4] * 100_000, "more layers than the file"),
-        ("salvton", "depth", 10**10, "with 10000000000 halvings"),
-        ("salvton", "exchanges", 10**10, "more layers than the file"),
+        ("salvton", "depth", 10**9, "with 1000000000 halvings"),
+        ("salvton", "exchanges", 10**9, "more layers than the file"),
         ("salvton", "blocks", 10**9, "more layers than the file"),
         ("salvton", "depth", 0, "depth must be 1 or more"),
         ("salvton", "ngf", -(10**9), "ngf must be 1 or more"),
         ("salvton", "blocks", -1, "blocks must be 0 or more"),
-        ("lmdis", "detector", [[[4]], [4], [[4]], 10**10], "has 1 to 100 conv"),
+        ("lmdis", "detector", [[[4]], [4], [[4]], 10**9], "has 1 to 100 conv"),
         ("dve", "network", "a" * 100_000, "network must be one of"),
+        ("seqmt", "size", 20_000, "size must be at most 1024 pixels, got 20000"),
+        ("dve", "frame", 20_000, "frame must be at most 1024 pixels"),
+        ("lmdis", "canvas", 20_000, "an even margin up to size, got 20000"),
+        ("dlan", "size", 1025, "size must be at most 1024 pixels"),
+        ("salvton", "size", 2048, "size must be at most 1024 pixels"),
     ],
 )
 def test_a_configuration_cannot_be_endless(tmp_path, name, field, value, message):
@@ -38,6 +43,28 @@ def test_a_configuration_cannot_be_endless(tmp_path, name, field, value, message
     with pytest.raises(ValueError, match=message) as error:
         load(path, "cpu")
     assert str(path) in str(error.value) and len(str(error.value)) < 3000
+
+
+@pytest.mark.parametrize(
+    "value",
+    [10**20, -(10**20), 10**400, [10**20]],
+    ids=lambda value: brief(str(value), 9),
+)
+@pytest.mark.parametrize("name", METHODS)
+def test_each_field_may_say_too_large_a_number(tmp_path, name, value):
+    """Torch tells a number beyond 64 bits with a page of its C++ frames."""
+    tensors = METHODS[name](CONFIGS[name]).state_dict()
+    tensors = {f"model.{k}": x for k, x in tensors.items()}
+    path = tmp_path / "a.safetensors"
+    for field, known in json.loads(json.dumps(asdict(CONFIGS[name]))).items():
+        config = asdict(CONFIGS[name]) | {field: value}
+        write(path, tensors, {"kind": "weights", "method": name, "config": config})
+        if not isinstance(known, float):  # any number is as good as another there
+            with pytest.raises(ValueError) as error:
+                load(path, "cpu")
+            message = str(error.value)
+            assert str(path) in message and "\n" not in message, field
+            assert len(message) < 1500, field
 
 
 def test_any_network_is_as_large_as_its_own_file(tmp_path):
