@@ -453,7 +453,7 @@ ANIMALS = Problem(
     answers=animal_metrics,
     settings={
         **dict.fromkeys(("C64+DVE5", "C64", "C64+DVE"), 3),
-        "C64+DVE5,shuffled": 1,
+        "C64+DVE5,shuffled": 3,
     },
     kept=("C64+DVE5", "C64"),
 )
@@ -469,13 +469,14 @@ PROBLEMS = cells.by_name(
         answers=face_metrics,
         settings={
             **dict.fromkeys(TABLE_1, 3),
-            "C64+DVE,other": 1,
+            "C64+DVE,other": 3,
             "C64+DVE,shuffled": 1,
             "C64,untrained": 1,
             "C64+DVE5": 1,
-            "hourglass-C64+DVE": 1,
-            "sparse-C30": 1,
-            **{f"supervised@{n}": 1 for n in (20, 1, 5, 10, len(LABELLED))},
+            "hourglass-C64+DVE": 3,
+            "sparse-C30": 3,
+            "supervised@20": 3,
+            **{f"supervised@{n}": 1 for n in (1, 5, 10, len(LABELLED))},
         },
         kept=(*TABLE_1, "hourglass-C64+DVE"),
     ),
@@ -500,13 +501,10 @@ PROBLEMS = cells.by_name(
         presets=SMALLNET,
         questions=partial(measure_faces, faces=partial(face_set, turned=2.0)),
         answers=face_metrics,
-        settings=dict.fromkeys(
-            (
-                *(f"C{c}+DVE{x}" for c in (64, 3) for x in ("", ",before")),
-                "C64+DVE,shuffled",
-            ),
-            1,
-        ),
+        settings={
+            **dict.fromkeys(("C64+DVE", "C64+DVE,before"), 3),
+            **dict.fromkeys(("C3+DVE", "C3+DVE,before", "C64+DVE,shuffled"), 1),
+        },
         begin="dve-faces",
     ),
     Problem(
@@ -518,9 +516,10 @@ PROBLEMS = cells.by_name(
         presets=SMALLNET,
         questions=partial(measure_faces, faces=mtfl_faces),
         answers=face_metrics,
-        settings=dict.fromkeys(
-            ("C64+DVE", "C64,untrained", "C64", "C64+DVE,shuffled", "C3"), 1
-        ),
+        settings={
+            **dict.fromkeys(("C64+DVE", "C64,untrained", "C64", "C3"), 3),
+            "C64+DVE,shuffled": 1,
+        },
     ),
     Problem(
         name="dve-roboarm",
@@ -531,19 +530,12 @@ PROBLEMS = cells.by_name(
         presets=("roboarm", "roboarm_class"),
         questions=measure_arm,
         answers=lambda cell: ("match", "match_median"),
-        settings=dict.fromkeys(
-            (
-                "C20+DVE",
-                "C20",
-                "C3",
-                "C20+DVE,still",
-                "C20+DVE,shuffled",
-                "C20,untrained",
-                "C3+DVE",
-                "C3+DVE,still",
+        settings={
+            **dict.fromkeys(("C20+DVE", "C20", "C3", "C20+DVE,still"), 3),
+            **dict.fromkeys(
+                ("C20+DVE,shuffled", "C20,untrained", "C3+DVE", "C3+DVE,still"), 1
             ),
-            1,
-        ),
+        },
         kept=("C20", "C20+DVE", "C3", "C20+DVE,still"),
     ),
     ANIMALS,

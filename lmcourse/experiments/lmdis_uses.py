@@ -144,7 +144,7 @@ class Generations(cells.Problem):
 GENERATION = Generations(
     name="lmdis-generation",
     about="Figure 11: new faces with given landmarks",
-    settings={"K10": 1, "K10,untied": 1},
+    settings={"K10": 3, "K10,untied": 1},
     kept=("K10",),
 )
 

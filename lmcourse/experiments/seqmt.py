@@ -436,7 +436,7 @@ BLOCKS_KEY = in_order(
     each(("Seq-MT(L)", "Seq-MT(L+T)"), [10], 5),
     each(("Seq-MT(L)", "Seq-MT(L+C)"), [20], 5),
     {"Seq-MT(L+T,inverse)@5": 1, "Seq-MT(L+C,shuffled)@5": 1, "Seq-MT(L,flat)@5": 1},
-    each(("Seq-MT(C)", "Seq-MT(C+T)"), [0]),
+    each(("Seq-MT(C)", "Seq-MT(C+T)"), [0], 3),
     {"Comm-MT(L+C,shuffled)@5": 1, "Heatmap-MT(L+C,shuffled)@1": 1},
     each(("Heatmap-MT(L)", "Heatmap-MT(L+C)"), [1], 5),
 )
@@ -447,7 +447,11 @@ BLOCKS_KNOBS = {
 }
 # Is what lacks to the paper's numbers length of training?
 LONG_ROWS = tuple(row.replace(")", ",long)") for row in SEQ_MT)
-BLOCKS_LONG = each(LONG_ROWS, [100, 5, 50, 20, 10, 1])
+BLOCKS_LONG = in_order(
+    each(("Seq-MT(L+T+C,long)", "Seq-MT(L+T,long)"), [5], 3),
+    {"Seq-MT(L+T,long)@10": 3, "Seq-MT(L,long)@20": 3},
+    each(LONG_ROWS, [100, 5, 50, 20, 10, 1]),
+)
 BLOCKS_OTHERS = {
     "batch_size": 16,
     "lr": 1.5e-3,
@@ -586,7 +590,8 @@ PROBLEMS = cells.by_name(
             for percent in (5, 100, 20, 10, 50)
             for terms in ("L", "L+T")
         }
-        | {"RCN+(L+T,inverse)@5": 1, "RCN+(L,long)@100": 1},
+        | {"RCN+(L+T,inverse)@5": 1, "RCN+(L,long)@100": 1}
+        | {"RCN+(L)@5": 3, "RCN+(L+T)@5": 3},
         rcn="rcn_plus",
     ),
 )
