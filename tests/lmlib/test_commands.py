@@ -306,6 +306,8 @@ def test_a_finished_file_is_not_overwritten_unasked(checkpoint, faces, capsys):
         (["--set", "lr"], r"--set lr: expected NAME=VALUE, NAME one of .*channels,"),
         (["--set", "speed=3"], "--set speed=3: expected NAME=VALUE"),
         (["--set", "lr=fast"], "--set lr=fast: lr must be a number, got 'fast'"),
+        (["--set", "lr=1" + "0" * 400], "lr must be a number, got 1000"),
+        (["--set", "depth=9876543210"], "number below 2.31, got 9876543210"),
         (["--set", "depth=2.5"], "depth must be a whole number below 2.31, got 2.5"),
         (["--set", "depth=True"], "depth must be a whole number below 2.31, got True"),
         (
