@@ -143,9 +143,11 @@ class Board:
         look = {"ms": 13, "mfc": "none", "mec": "white", "mew": 1.6, "zorder": 6} | look
         self.ax.plot(*self.on(points, column, row).reshape(-1, 2).T, "o", ls="", **look)
 
-    def point(self, point: Tensor, k: int, column: int = 0, row: int = 0) -> None:
+    def point(
+        self, point: Tensor, k: int, column: int = 0, row: int = 0, **look
+    ) -> None:
         """One landmark ``(2,)`` with the colour and shape of number ``k``."""
-        look = {"c": colour(k), "mec": "white", "ms": 11, "zorder": 6}
+        look = {"c": colour(k), "mec": "white", "ms": 11, "zorder": 6} | look
         self.ax.plot(*self.on(point, column, row), marker(k), **look)
 
     def lines(

@@ -213,7 +213,7 @@ def _ticks(left: float, right: float) -> list[float]:
     powers = range(math.floor(math.log10(left)), math.floor(math.log10(right)) + 1)
     apart = (math.log(right) - math.log(left)) / 6.5
     ticks: list[float] = [1.0] if left <= 1 <= right else []
-    for step in (1, 2, 5, 3, 1.5, 7):
+    for step in (1, 2, 5, 3, 1.5, 7, 8, 1.2, 9, 1.1):
         for tick in (round(step * 10.0**power, 10) for power in powers):
             near = (abs(math.log(tick / other)) < apart for other in ticks)
             if left <= tick <= right and not any(near):
