@@ -215,9 +215,8 @@ def open_ablations() -> None:
     wall.show(
         "Two garments as a thin-plate spline and as a trained network put them on "
         "somebody. The landmarks are exact on the left, then off by one, two and four "
-        "pixels of 64. With exact landmarks the spline prints letters at the right "
-        "place (though it closes the necks); off by two pixels it is in shreds. The "
-        "network is never quite right, holds at two pixels, and gives way at four."
+        "pixels of 64. The spline's letters are at the right place at first, then bent "
+        "and torn; the network's are never quite right, and give way at four."
     )
 
 
