@@ -83,7 +83,7 @@ def zoom() -> float:
 
 
 def vectors_at(maps: Tensor, points: Tensor) -> Tensor:
-    """The vectors of ``vectors`` at points ``(B, K, 2)`` of the picture: ``(B, K, C)``."""
+    """The vectors of ``vectors`` at points ``(B, K, 2)``: ``(B, K, C)``."""
     places = (points / zoom())[:, None]
     found = F.grid_sample(maps, places, align_corners=False)[:, :, 0].mT
     return F.normalize(found, dim=-1)
