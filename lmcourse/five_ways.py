@@ -18,7 +18,7 @@ from lmcourse.fashion import detector, draw_landmarks
 from lmcourse.fashion import pictures as garments
 from lmcourse.gallery import drawing_network, matching_network
 from lmcourse.plots import draw_image, draw_points, figure, show
-from lmlib.evaluation import LandmarkRegression
+from lmlib.evaluation import LandmarkRegression, nme
 from lmlib.geometry import Affine
 from lmlib.heatmaps import hard_argmax
 from lmlib.methods.dve import crop
@@ -122,8 +122,7 @@ class Answers:
 
 def off(found: Tensor, five: Tensor) -> Tensor:
     """Mean distance from five true points, in percent of that of the eyes: ``(B,)``."""
-    eyes = (five[:, 0] - five[:, 1]).norm(dim=-1)
-    return 100 * (found - five).norm(dim=-1).mean(1) / eyes
+    return 100 * nme(found, five, per_image=True)
 
 
 KINDS = ("turned", "smaller", "noise", "covered")
@@ -177,6 +176,7 @@ def of_shirt(points: Tensor) -> Tensor:
     return torch.stack([points[:, k].mean(1) for k in LINKS], dim=1)
 
 
+@torch.no_grad()
 def found_on(pictures: Tensor) -> Tensor:
     """DLAN: the places on pictures ``(B, 3, 128, 96)`` of people who *wear* the shirt,
     ``(B, 6, 2)``."""
@@ -185,6 +185,7 @@ def found_on(pictures: Tensor) -> Tensor:
     return detector().landmarks(square)[:, SLOTS] * wide
 
 
+@torch.no_grad()
 def foretold(batch) -> Tensor:
     """SAL-VTON: where the places of a shirt that lies flat *will be* on somebody who
     wears something else."""
@@ -193,11 +194,11 @@ def foretold(batch) -> Tensor:
 
 
 def shirt_off(found: Tensor, batch) -> tuple[Tensor, Tensor]:
-    """Distances ``(B, 6)`` in percent of the height, and which of them are in sight."""
-    truth = of_shirt(batch["landmarks"])
-    away = (found - truth) * torch.tensor([0.75, 1.0])
-    seen = torch.stack([(batch["attribute"][:, k] == 2).all(1) for k in LINKS], dim=1)
-    return 50 * away.norm(dim=-1), seen
+    """Distances ``(B, 6)`` in percent of the height, and of each place on the person:
+    0 absent, 1 hidden, 2 in sight."""
+    away = (found - of_shirt(batch["landmarks"])) * torch.tensor([0.75, 1.0])
+    state = [batch["attribute"][:, k].amin(1) for k in LINKS]
+    return 50 * away.norm(dim=-1), torch.stack(state, dim=1)
 
 
 # -- the opening -----------------------------------------------------------------------

@@ -57,7 +57,7 @@ def _examine_best_cells(fn) -> str | None:
 # ---- from how many labels on ---------------------------------------------------------
 
 
-def labels_needed(labels, first, second):
+def stays_better_from(labels, first, second):
     since = len(labels)
     while since and second[since - 1] < first[since - 1]:
         since -= 1
@@ -65,14 +65,14 @@ def labels_needed(labels, first, second):
 
 
 @exercise(
-    "labels_needed",
-    solution=labels_needed,
-    library=labels_needed,
+    "stays_better_from",
+    solution=stays_better_from,
+    library=stays_better_from,
     level="easy",
     minutes=5,
     example=([1, 5, 20], torch.tensor([9.0, 8.0, 7.0]), torch.tensor([30.0, 7.5, 4.0])),
 )
-def _examine_labels_needed(fn) -> str | None:
+def _examine_stays_better_from(fn) -> str | None:
     labels = [1, 2, 5, 10, 20, 50]
     first = torch.tensor([15.0, 13.0, 13.0, 12.0, 12.0, 12.0])
     second = torch.tensor([30.0, 12.0, 14.0, 11.0, 6.0, 4.0])  # luck at 2

@@ -45,7 +45,7 @@ def cells_of_points(bank, maps):
     return torch.einsum("nc,bchw->bnhw", bank.mean(1), maps).flatten(2).argmax(2)
 
 
-# ---- labels_needed -------------------------------------------------------------------
+# ---- stays_better_from ---------------------------------------------------------------
 
 
 def needed_from_the_left(labels, first, second):
@@ -70,7 +70,7 @@ def needed_other(labels, first, second):
     return needed_once(labels, second, first)
 
 
-CELLS, NEEDED = "best_cells", "labels_needed"
+CELLS, NEEDED = "best_cells", "stays_better_from"
 WRONG = [
     (CELLS, cells_of_each, "one freak face must not decide"),
     (CELLS, cells_of_one, "the first labelled face alone"),
