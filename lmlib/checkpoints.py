@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from lmlib.files import replacing
@@ -165,8 +165,8 @@ def write(path: str | Path, tensors: dict[str, Tensor], metadata: dict) -> Path:
     text = json.dumps({"format": FORMAT, **metadata}, default=str)
     try:
         with replacing(path) as temporary:
-            save_file(tensors, temporary, {"lmlib": text})
-            temporary.chmod(0o644)  # safetensors writes for the owner alone
+            # Not save_file: killed, it leaves a file of a name that nobody knows.
+            temporary.write_bytes(save(tensors, {"lmlib": text}))
     except (OSError, SafetensorError) as error:
         raise OSError(f"{path}: cannot be written ({error})") from error
     return path

@@ -216,7 +216,11 @@ def ended(child: int, after: float | None = None) -> int | None:
 def different(made: dict, wanted: dict) -> str:
     """What differs, in one line; empty if nothing does."""
     names = [k for k in wanted.keys() | made.keys() if made.get(k) != wanted.get(k)]
-    return f"{len(names)} of {len(wanted)} differ: {sorted(names)[:4]}" if names else ""
+    if not names:
+        return ""
+    files = {*map(str, made.get("files", ()))} ^ {*map(str, wanted.get("files", ()))}
+    found = f", files {sorted(files)}" if files else ""
+    return f"{len(names)} of {len(wanted)} differ: {sorted(names)[:4]}{found}"
 
 
 def torture(name: str, kills: int, seed: int, place: Path) -> dict:

@@ -5,13 +5,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 
 import pytest
 import torch
 
-from lmlib.checkpoints import load_checkpoint, read_metadata, save_checkpoint
+from lmlib.checkpoints import (
+    load_checkpoint,
+    read_metadata,
+    save_checkpoint,
+    write,
+)
 from lmlib.files import replacing
 from lmlib.machine import best_device
 from lmlib.methods.seqmt import SeqMt, SeqMtConfig
@@ -176,7 +182,7 @@ def test_checkpoint_carries_its_metadata_and_survives_a_failed_write(
     def full(*arguments):
         raise OSError("disk full")
 
-    monkeypatch.setattr("lmlib.checkpoints.save_file", full)
+    monkeypatch.setattr("lmlib.checkpoints.save", full)
     with pytest.raises(OSError, match="disk full"):
         save_checkpoint(path, new_method(1))
     assert path.read_bytes() == before
@@ -184,6 +190,23 @@ def test_checkpoint_carries_its_metadata_and_survives_a_failed_write(
     other = new_method(1)
     load_checkpoint(path, other)
     assert same_weights(method, other)
+
+
+def test_a_checkpoint_in_writing_has_a_name_that_the_next_write_knows(tmp_path):
+    """safetensors' own save_file writes to .tmpXXXXXX first; a kill leaves that."""
+    seen, done = set(), threading.Event()
+
+    def watch():
+        while not done.is_set():
+            seen.update(os.listdir(tmp_path))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    write(tmp_path / "large.safetensors", {"x": torch.zeros(2**24)}, {"kind": "run"})
+    done.set()
+    watcher.join()
+    own = {name for name in seen if name.startswith(".lmlib-")}
+    assert len(own) == 1 and seen - own <= {"large.safetensors"}
 
 
 def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path):
