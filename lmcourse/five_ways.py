@@ -5,6 +5,7 @@ sees the part, the size and the colours that it was trained on.
 """
 
 import math
+from collections.abc import Callable
 from functools import cache
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 import lmscenes
 from lmcourse import fitting_room
 from lmcourse.experiments.cells import load_cell
-from lmcourse.fashion import detector, draw_landmarks
+from lmcourse.fashion import TEST, detector, draw_landmarks
 from lmcourse.fashion import pictures as garments
 from lmcourse.gallery import drawing_network, matching_network
 from lmcourse.plots import draw_image, draw_points, figure, show
@@ -67,6 +68,28 @@ def unnamed(images: Tensor) -> Tensor:
     edge = (SIDE - side) // 2
     middle = images[..., edge : edge + side, edge : edge + side].contiguous()
     return network.landmarks(middle) * (side / SIDE)
+
+
+def smaller_network(setting: str) -> Callable[[Tensor], Tensor]:
+    """``unnamed`` by a network of notebook 22, on 40 pixels."""
+    network = load_cell("lmdis-faces", setting).requires_grad_(False).eval()
+
+    def ask(images: Tensor) -> Tensor:
+        side = network.config.size
+        middle = resized(images, side * 5 // 4)
+        edge = side // 8
+        middle = middle[..., edge : edge + side, edge : edge + side].contiguous()
+        return network.landmarks(middle) * 0.8
+
+    return ask
+
+
+def grainy_after_shrinking(images: Tensor, strength: float) -> Tensor:
+    """``named`` with the noise of ``disturbed`` on the 40 pixels that it sees."""
+    network = told_network()
+    small = resized(to_gray(images), network.config.size)
+    grainy, _ = disturbed(small, torch.zeros(0), "noise", strength)
+    return network.landmarks(grainy)
 
 
 def vectors(images: Tensor) -> Tensor:
@@ -159,21 +182,21 @@ def disturbed(
 
 # -- one shirt, found and foretold -----------------------------------------------------
 
-SHIRT = {  # DLAN's slot: SAL-VTON's landmarks of the same place
-    "collar left": ("neck left",),
-    "collar right": ("neck right",),
-    "sleeve left": ("left cuff outer", "left cuff inner"),
-    "sleeve right": ("right cuff outer", "right cuff inner"),
-    "hem left": ("hem left",),
-    "hem right": ("hem right",),
+SHIRT = {  # DLAN's slot: SAL-VTON's landmark of the same place
+    "collar left": "neck left",
+    "collar right": "neck right",
+    "sleeve left": "left cuff outer",
+    "sleeve right": "right cuff outer",
+    "hem left": "hem left",
+    "hem right": "hem right",
 }
 SLOTS = [lmscenes.Garments.names.index(name) for name in SHIRT]
-LINKS = [[lmscenes.Tryon.names.index(n) for n in names] for names in SHIRT.values()]
+LINKS = [lmscenes.Tryon.names.index(name) for name in SHIRT.values()]
 
 
 def of_shirt(points: Tensor) -> Tensor:
     """The six places of ``SHIRT`` among a garment's ``(B, 32, 2)``: ``(B, 6, 2)``."""
-    return torch.stack([points[:, k].mean(1) for k in LINKS], dim=1)
+    return points[:, LINKS]
 
 
 @torch.no_grad()
@@ -197,8 +220,17 @@ def shirt_off(found: Tensor, batch) -> tuple[Tensor, Tensor]:
     """Distances ``(B, 6)`` in percent of the height, and of each place on the person:
     0 absent, 1 hidden, 2 in sight."""
     away = (found - of_shirt(batch["landmarks"])) * torch.tensor([0.75, 1.0])
-    state = [batch["attribute"][:, k].amin(1) for k in LINKS]
-    return 50 * away.norm(dim=-1), torch.stack(state, dim=1)
+    return 50 * away.norm(dim=-1), batch["attribute"][:, LINKS]
+
+
+@torch.no_grad()
+def cuffs_at_home(count: int) -> Tensor:
+    """Distances, in percent of the side, of DLAN's cuffs that are in sight, on
+    ``count`` pictures like those of its training."""
+    batch = garments(range(TEST, TEST + count))
+    found = detector().landmarks(batch["image"])
+    away = 50 * (found - batch["landmarks"]).norm(dim=-1)[:, 2:4]
+    return away[batch["visible"][:, 2:4]]
 
 
 # -- the opening -----------------------------------------------------------------------
