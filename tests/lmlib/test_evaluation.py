@@ -583,3 +583,10 @@ def test_left_and_right_are_matched_as_a_plain_loop_matches_them(rounds):
     )
     turned = (truth != y).flatten(1).any(1)
     assert 5 < turned.sum() < 35  # some were exchanged, and not all
+
+
+@pytest.mark.parametrize("size", [(3, 4, 5), (3,), (0, 4), (4, -1)])
+def test_a_size_is_a_height_and_a_width(size, unchecked):
+    points = torch.zeros(1, 2, 2)
+    with pytest.raises(ValueError, match=r"size must be \(H, W\), both positive, got"):
+        point_errors(points, points, size=size)
