@@ -11,6 +11,7 @@ from torch import nn
 from lmlib.checkpoints import load_checkpoint, save_checkpoint
 from lmlib.evaluation import nme
 from lmlib.geometry import from_pixels
+from lmlib.landmarker import load
 from lmlib.layers import parameter_count
 from lmlib.methods import dlan
 from lmlib.methods.dlan import (
@@ -31,6 +32,7 @@ from lmlib.methods.dlan import (
     to_image,
     transform,
 )
+from lmlib.places import repository_root
 from lmlib.samples import Stored
 from lmlib.training import fit
 
@@ -527,3 +529,19 @@ def discs(count):
         "image": (away < 0.2).float(), "landmarks": points,
         "visible": torch.ones(count, 3, dtype=torch.bool),
     })  # fmt: skip
+
+
+def test_the_presets_are_what_was_trained():
+    """Rows and networks that ship would otherwise no longer be of the preset."""
+    kept = repository_root() / "data" / "checkpoints"
+    for name, config in (
+        ("dlan-ladder_DLAN", DlanConfig.garments64()),
+        ("dlan-garments128_DLAN_gallery", DlanConfig.garments128()),
+    ):
+        assert load(kept / f"{name}.safetensors", "cpu").config == config
+
+
+def test_steps_of_a_training_follow_from_its_images():
+    assert DlanConfig.garments64().steps_for(3000) == 8 * 3000 // 16
+    assert DlanConfig.garments128().steps_for(4000) == 60 * 4000 // 16
+    assert DlanConfig.garments64().steps_for(1) == 1

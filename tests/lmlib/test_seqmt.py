@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.testing import assert_close
 
 from lmlib.fftconv import LargeKernelConv2d
 from lmlib.layers import mlp, parameter_count, receptive_field
@@ -316,3 +317,19 @@ def test_the_large_kernels_spectra_give_the_convolution_and_its_gradients(size):
 def test_blocks_own_network_takes_the_large_kernels_way():
     kinds = [type(layer) for layer in SeqMt(SeqMtConfig.blocks()).maps]
     assert kinds.count(LargeKernelConv2d) == 5  # of six 9x9: the first has one input
+
+
+@pytest.mark.parametrize(("contrast", "gain"), [(0.3, 1.5), (0.0, 1.0)])
+def test_contrast_says_how_steep_scores_begin(contrast, gain):
+    config = replace(SeqMtConfig.shapes_class(), contrast=contrast, beta=0.2)
+    method = SeqMt(config).eval()
+    images = torch.rand(2, config.image_channels, config.size, config.size)
+    assert_close(method.scores(images), gain * method.maps(images))
+
+
+def test_a_configuration_takes_the_landmarks_of_the_data():
+    config = replace(SeqMtConfig.shapes_class(), weight_class=0.0)
+    batch = {"landmarks": torch.zeros(4, 7, 2)}
+    assert SeqMt.suited(config, batch) == replace(config, landmarks=7)
+    with pytest.raises(ValueError, match="no landmarks, which seqmt learns from"):
+        SeqMt.suited(config, {"image": torch.zeros(4, 1, 8, 8)})
