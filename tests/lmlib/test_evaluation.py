@@ -590,3 +590,11 @@ def test_a_size_is_a_height_and_a_width(size, unchecked):
     points = torch.zeros(1, 2, 2)
     with pytest.raises(ValueError, match=r"size must be \(H, W\), both positive, got"):
         point_errors(points, points, size=size)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize(("pixels", "found"), [(34.97, 1.0), (35.03, 0.0)])
+def test_dlans_limit_is_35_pixels_of_512_on_both_axes(axis, pixels, found):
+    points = torch.zeros(1, 1, 2)
+    points[..., axis] = 2 * pixels / 512
+    assert pdl(points, torch.zeros(1, 1, 2)) == found

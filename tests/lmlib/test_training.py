@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from lmlib import training
 from lmlib.checkpoints import (
     load_checkpoint,
     read_metadata,
@@ -355,3 +356,12 @@ def test_the_method_is_told_how_far_the_training_is(tmp_path, monkeypatch):
     assert seen == [0, 0.25, 0.5, 0.75, 1]
     train(new_method(), 4, checkpoint=path)  # nothing to do: and yet it is told
     assert seen[5:] == [1]
+
+
+def test_each_of_several_pools_gives_as_many_images_as_one():
+    method = new_method()
+    one = training._options(method, range(9), 5, {}).batch_size
+    both = training._options(method, (range(9), range(9)), 5, {}).batch_size
+    assert one == method.fit_options(5).batch_size and both == 2 * one
+    method.config = replace(method.config, batch_size=6)
+    assert training._options(method, (range(9),) * 3, 5, {}).batch_size == 18
