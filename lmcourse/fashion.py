@@ -426,23 +426,17 @@ def show_by_landmark(rates: Callable[[str, str], list[float]], paper: dict) -> N
         paper: (setting, metric) -> the paper's value; see ``printed``.
     """
     fig, (theirs, ours) = figure(9, 3.2, cols=2, sharey=True)
-    for k, row in enumerate(printed_by_landmark()):
-        look = {
-            "marker": "Dos^"[k],
-            "ms": 9,
-            "lw": 2,
-            "color": COLOURS[k],
-            "label": row,
-        }
-        for ax, known in (
-            (theirs, lambda metric, row=row: [paper[row, metric]]),
-            (ours, lambda metric, row=row: rates(row, metric)),
-        ):
-            both = [known(f"pdl_{part}_left") + known(f"pdl_{part}_right")
+    panels = (
+        (theirs, "paper: photographs", lambda *key: [paper[key]]),
+        (ours, "ours: drawn garments", rates),
+    )
+    for ax, title, known in panels:
+        for k, row in enumerate(printed_by_landmark()):
+            both = [known(row, f"pdl_{part}_left") + known(row, f"pdl_{part}_right")
                     for part in PARTS]  # fmt: skip
+            look = {"marker": "Dos^"[k], "ms": 9, "lw": 2, "color": COLOURS[k]}
             if all(both):
-                ax.plot(PARTS, [sum(b) / len(b) for b in both], **look)
-    for ax, title in ((theirs, "paper: photographs"), (ours, "ours: drawn garments")):
+                ax.plot(PARTS, [sum(b) / len(b) for b in both], label=row, **look)
         ax.set_title(title, fontsize=12)
         ax.tick_params(labelsize=12)
     theirs.set(ylim=(0, 100))

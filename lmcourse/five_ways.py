@@ -6,7 +6,7 @@ sees the part, the size and the colours that it was trained on.
 
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from torch import Tensor
 import lmscenes
 from lmcourse import fitting_room
 from lmcourse.experiments.cells import load_cell
+from lmcourse.experiments.dve_images import face_scene
 from lmcourse.fashion import TEST, detector, draw_landmarks
 from lmcourse.fashion import pictures as garments
 from lmcourse.gallery import drawing_network, matching_network
@@ -23,12 +24,12 @@ from lmlib.evaluation import LandmarkRegression, nme
 from lmlib.geometry import Affine
 from lmlib.heatmaps import hard_argmax
 from lmlib.methods.dve import crop
+from lmlib.methods.lmdis import Lmdis
 from lmlib.palette import colour
 from lmlib.samples import to_gray
 from lmscenes.faces import five_points
 
 SIDE = 80
-FIVE = ("left eye", "right eye", "nose", "left mouth", "right mouth")
 WAYS = ("Seq-MT", "LMDIS", "DVE")
 HUE = {"Seq-MT": 5, "LMDIS": 2, "DVE": 3}  # of ``plots.COLOURS``
 MARK = {"Seq-MT": "o", "LMDIS": "s", "DVE": "D"}
@@ -38,7 +39,7 @@ PERSON, GARMENT, TRYON = 700_012, 100_004, 100_007  # of the opening
 def faces(numbers, side: int = SIDE) -> tuple[Tensor, Tensor]:
     """Drawn faces ``(B, 3, side, side)`` and their eyes, nose and corners of the mouth.
     The same numbers are the same faces in any size."""
-    batch = lmscenes.Faces(side, yaw=20, pitch=10, roll=10).batch(numbers)
+    batch = face_scene(side).batch(numbers)
     return batch["image"], five_points(batch["landmarks"])
 
 
@@ -55,41 +56,38 @@ def told_network():
     return load_cell("seqmt-wild", "RCN+(L,long)@100").requires_grad_(False).eval()
 
 
+def shrunk(images: Tensor) -> Tensor:
+    """What Seq-MT's network sees of them: 40 gray pixels a side."""
+    return resized(to_gray(images), told_network().config.size)
+
+
 def named(images: Tensor) -> Tensor:
-    """Seq-MT: ``(B, 68, 2)`` that annotators named. It sees 40 gray pixels a side."""
-    network = told_network()
-    return network.landmarks(resized(to_gray(images), network.config.size))
+    """Seq-MT: ``(B, 68, 2)`` that annotators named."""
+    return told_network().landmarks(shrunk(images))
+
+
+def grainy_after_shrinking(images: Tensor, strength: float) -> Tensor:
+    """``named`` with the noise of ``disturbed`` on the pixels that the network sees."""
+    grainy, _ = disturbed(shrunk(images), torch.zeros(0), "noise", strength)
+    return told_network().landmarks(grainy)
+
+
+def discovered(network: Lmdis, images: Tensor) -> Tensor:
+    """Landmarks ``(B, K, 2)`` of LMDIS' networks for faces, which see the middle four
+    fifths of a picture, in their own number of pixels."""
+    side, edge = network.config.size, network.config.size // 8
+    middle = resized(images, side + 2 * edge)[..., edge:-edge, edge:-edge]
+    return network.landmarks(middle.contiguous()) * (side / (side + 2 * edge))
 
 
 def unnamed(images: Tensor) -> Tensor:
-    """LMDIS: ``(B, K, 2)`` that nobody named. It sees the middle 64 pixels."""
-    network = drawing_network()
-    side = network.config.size * SIDE // 80
-    edge = (SIDE - side) // 2
-    middle = images[..., edge : edge + side, edge : edge + side].contiguous()
-    return network.landmarks(middle) * (side / SIDE)
+    """LMDIS: ``(B, K, 2)`` that nobody named."""
+    return discovered(drawing_network(), images)
 
 
 def smaller_network(setting: str) -> Callable[[Tensor], Tensor]:
     """``unnamed`` by a network of notebook 22, on 40 pixels."""
-    network = load_cell("lmdis-faces", setting).requires_grad_(False).eval()
-
-    def ask(images: Tensor) -> Tensor:
-        side = network.config.size
-        middle = resized(images, side * 5 // 4)
-        edge = side // 8
-        middle = middle[..., edge : edge + side, edge : edge + side].contiguous()
-        return network.landmarks(middle) * 0.8
-
-    return ask
-
-
-def grainy_after_shrinking(images: Tensor, strength: float) -> Tensor:
-    """``named`` with the noise of ``disturbed`` on the 40 pixels that it sees."""
-    network = told_network()
-    small = resized(to_gray(images), network.config.size)
-    grainy, _ = disturbed(small, torch.zeros(0), "noise", strength)
-    return network.landmarks(grainy)
+    return partial(discovered, load_cell("lmdis-faces", setting).requires_grad_(False))
 
 
 def vectors(images: Tensor) -> Tensor:
@@ -113,8 +111,9 @@ def vectors_at(maps: Tensor, points: Tensor) -> Tensor:
 
 
 def regressed(points: Tensor, five: Tensor) -> LandmarkRegression:
-    """Eyes, nose and mouth from discovered landmarks, as LMDIS' paper fits them."""
-    return LandmarkRegression(bias=False, ridge=0.01).fit(points, five)
+    """Eyes, nose and mouth from discovered landmarks: LMDIS' fit, which has no bias,
+    with a small ridge for few faces."""
+    return LandmarkRegression(**Lmdis.regression, ridge=0.01).fit(points, five)
 
 
 def looked_up(one: Tensor, maps: Tensor) -> Tensor:
@@ -152,7 +151,7 @@ KINDS = ("turned", "smaller", "noise", "covered")
 
 
 def disturbed(
-    images: Tensor, five: Tensor, kind: str, strength: float, seed: int = 0
+    images: Tensor, five: Tensor, kind: str, strength: float
 ) -> tuple[Tensor, Tensor]:
     """Faces with something done to them, and where their points are then.
 
@@ -167,7 +166,7 @@ def disturbed(
         warp = Affine.from_parameters(*parts, torch.zeros(count, 2))
         return warp.image(images, padding="border"), warp.points(five)
     if kind == "noise":
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(0)
         grain = torch.randn(images.shape, generator=generator)
         return (images + 0.3 * strength * grain).clamp(0, 1), five
     if kind != "covered":
@@ -192,6 +191,7 @@ SHIRT = {  # DLAN's slot: SAL-VTON's landmark of the same place
 }
 SLOTS = [lmscenes.Garments.names.index(name) for name in SHIRT]
 LINKS = [lmscenes.Tryon.names.index(name) for name in SHIRT.values()]
+NARROW = torch.tensor([0.75, 1.0])  # pictures of people are 3 to 4
 
 
 def of_shirt(points: Tensor) -> Tensor:
@@ -204,8 +204,7 @@ def found_on(pictures: Tensor) -> Tensor:
     """DLAN: the places on pictures ``(B, 3, 128, 96)`` of people who *wear* the shirt,
     ``(B, 6, 2)``."""
     square = F.pad(pictures, (16, 16, 0, 0), mode="replicate")
-    wide = torch.tensor([128 / 96, 1.0])
-    return detector().landmarks(square)[:, SLOTS] * wide
+    return detector().landmarks(square)[:, SLOTS] / NARROW
 
 
 @torch.no_grad()
@@ -219,7 +218,7 @@ def foretold(batch) -> Tensor:
 def shirt_off(found: Tensor, batch) -> tuple[Tensor, Tensor]:
     """Distances ``(B, 6)`` in percent of the height, and of each place on the person:
     0 absent, 1 hidden, 2 in sight."""
-    away = (found - of_shirt(batch["landmarks"])) * torch.tensor([0.75, 1.0])
+    away = (found - of_shirt(batch["landmarks"])) * NARROW
     return 50 * away.norm(dim=-1), batch["attribute"][:, LINKS]
 
 
@@ -240,7 +239,7 @@ def cuffs_at_home(count: int) -> Tensor:
 def open_five_ways() -> None:
     """60: one picture a method."""
     fig, axes = figure(9, 2.35, cols=5)
-    image, five = faces([PERSON])
+    image, _ = faces([PERSON])
     large = faces([PERSON], 240)[0][0]
     mate, mates = faces([PERSON + 7])
     titles = ("Seq-MT\n68 named points", "LMDIS\n10 points, unnamed",
@@ -260,10 +259,9 @@ def open_five_ways() -> None:
     draw_landmarks(axes[3], detector().landmarks(garment["image"])[0], slots, 70)
     batch = fitting_room.triplets([TRYON])
     draw_image(axes[4], F.pad(batch["image"], (16, 16, 0, 0), value=1.0)[0])
-    places = foretold(batch)[0] * torch.tensor([0.75, 1.0])
-    for k, place in enumerate(places):
-        look = {"facecolors": "none", "edgecolors": [colour(SLOTS[k])]}
-        draw_points(axes[4], place[None], size=90, linewidths=2.2, **look)
+    for slot, place in zip(SLOTS, foretold(batch)[0] * NARROW, strict=True):
+        look = {"facecolors": "none", "edgecolors": [colour(slot)], "linewidths": 2.2}
+        draw_points(axes[4], place[None], size=90, **look)
     show(
         fig,
         "Five ways. A drawn face with 68 points that a network was told; the same with "
