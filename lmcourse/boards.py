@@ -166,9 +166,9 @@ class Board:
         wide, high = self.unit
         self.ax.text(wide * (column + 0.5), high * (row + 0.97), text, **look)
 
-    def show(self, alt: str) -> None:
-        """Display the board with its description."""
-        show(self.fig, check_alt(alt))
+    def show(self, alt: str, first: bool = False) -> None:
+        """Display the board with its description; see ``plots.show``."""
+        show(self.fig, check_alt(alt), first)
 
 
 def enlarged(

@@ -258,7 +258,7 @@ def show_attention(numbers: Sequence[int] = OPENING) -> None:
         "coloured frames around collar, cuffs, waist and hem, and the landmark that a "
         "network has found in each of them."
     )
-    show(fig, alt)
+    show(fig, alt, first=True)
 
 
 def show_gallery(numbers: Sequence[int] = GALLERY) -> None:
@@ -276,7 +276,7 @@ def show_gallery(numbers: Sequence[int] = GALLERY) -> None:
         "Eight garments, near and far, plain and patterned. Rings are the true places "
         "of collar, cuffs, waist and hem, coloured marks what a network has found."
     )
-    show(fig, alt)
+    show(fig, alt, first=True)
 
 
 def show_before_after(numbers: Sequence[int] = OPENING[:2]) -> None:
@@ -298,7 +298,7 @@ def show_before_after(numbers: Sequence[int] = OPENING[:2]) -> None:
         "and no answer is near its landmark; after, small frames sit around collar, "
         "cuffs, waist and hem."
     )
-    show(fig, alt)
+    show(fig, alt, first=True)
 
 
 def show_looks(number: int = OPENING[0]) -> None:
@@ -315,7 +315,7 @@ def show_looks(number: int = OPENING[0]) -> None:
         "A garment at each look of one network: frames shrink from the whole picture "
         "to its landmarks, and the answers move towards the rings of the truth."
     )
-    show(fig, alt)
+    show(fig, alt, first=True)
 
 
 AGREEING = {  # networks of table dlan-photographs, as the figure calls them

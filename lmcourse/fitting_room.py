@@ -295,7 +295,8 @@ def open_method() -> None:
     who = "a network bends and" if method else "somebody who knows everything"
     wall.show(
         "Above: four garments, laid flat. Middle: four people in other clothes. Below: "
-        f"the garments on the people, as {who} puts them on."
+        f"the garments on the people, as {who} puts them on.",
+        first=True,
     )
 
 

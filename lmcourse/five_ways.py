@@ -268,4 +268,5 @@ def open_five_ways() -> None:
         "10 that another one found by itself; with eyes, nose and mouth that a third "
         "one matched from one other face; clothes with collar, cuffs and hem; and "
         "rings where a shirt that this person does not wear yet will have its own.",
+        first=True,
     )

@@ -90,7 +90,8 @@ def open_method() -> None:
     board.show(
         f"Above: five drawn faces with the {count} landmarks that a network discovered "
         "without any label. Below: the same faces drawn again from these points and a "
-        "short vector for each, and from nothing else."
+        "short vector for each, and from nothing else.",
+        first=True,
     )
 
 
@@ -110,7 +111,8 @@ def open_editor() -> None:
     board.show(
         "Above: five faces drawn from ten landmarks and their vectors. Below: the same "
         "faces after three points at the mouth were pulled down, as far as the red "
-        "lines above; all other points and all vectors are as they were."
+        "lines above; all other points and all vectors are as they were.",
+        first=True,
     )
 
 
@@ -147,7 +149,8 @@ def open_matches() -> None:
     board.show(
         "Eight points that somebody marked on one drawn face, and where a network that "
         "never saw a mark finds them on four other people: each in its own colour and "
-        "shape."
+        "shape.",
+        first=True,
     )
 
 
@@ -169,7 +172,8 @@ def open_exchange() -> None:
     board.show(
         "Eight points of the face on the left, found on four other people by two "
         "networks that differ in one step of their training. Red lines lead from wrong "
-        "matches to where the point is."
+        "matches to where the point is.",
+        first=True,
     )
 
 
@@ -194,7 +198,8 @@ def open_colours() -> None:
         "Five drawn faces, four of them tilted, moved or enlarged, and below them what "
         f"a network says of each place: {vectors.shape[1]} numbers, shown as "
         "colours. The tip of the nose (ring) lies on violet or blue wherever it is, on "
-        "everybody, and nobody marked a nose."
+        "everybody, and nobody marked a nose.",
+        first=True,
     )
 
 
@@ -238,7 +243,8 @@ def open_across() -> None:
         board.mark(places, column, size=50)
     board.show(
         "Five points of one person, and where a network that was trained without any "
-        "mark finds them on another person and on animals of four species."
+        "mark finds them on another person and on animals of four species.",
+        first=True,
     )
 
 
@@ -260,7 +266,8 @@ def open_failures() -> None:
         "Ten landmarks on five faces, by three networks. All terms: they spread over "
         "the face and follow it. Without separation they lie on top of each other in "
         "a few places. Without equivariance they stand in the same places of "
-        "the picture whatever the face does."
+        "the picture whatever the face does.",
+        first=True,
     )
 
 
@@ -282,7 +289,8 @@ def open_leaving() -> None:
     board.show(
         "Ten landmarks on five faces. Before the first step they crowd around the "
         "middle of each picture; after training each has its own part of the face. "
-        "Nobody has ever said which."
+        "Nobody has ever said which.",
+        first=True,
     )
 
 
@@ -307,7 +315,8 @@ def open_photographs() -> None:
     board.show(
         "Photographs of Eileen Collins (NASA) and Grace Hopper (US Navy), both in the "
         "public domain, with the 68 landmarks of a network that has only ever seen "
-        "drawn faces."
+        "drawn faces.",
+        first=True,
     )
 
 

@@ -35,7 +35,7 @@ def opening(number: str) -> tuple[Figure, str]:
 
 def show_opening(number: str) -> None:
     """Display the first picture of a notebook."""
-    show(*opening(number))
+    show(*opening(number), first=True)
 
 
 def _opens(number: str):

@@ -137,14 +137,16 @@ def quick_png(image: Image.Image) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
-def few_colours(image: Image.Image) -> Image.Image:
+def few_colours(
+    image: Image.Image, dither: Image.Dither = Image.Dither.NONE
+) -> Image.Image:
     """The picture in 256 colours: white, black and the landmarks' always among them."""
     kept = [ImageColor.getrgb(name) for name in ("white", "black", *COLOURS)]
     image = image.convert("RGB")
     common = image.quantize(256 - len(kept)).getpalette()
     palette = Image.new("P", (1, 1))
     palette.putpalette(common + [value for rgb in kept for value in rgb])
-    fewer = image.quantize(palette=palette, dither=Image.Dither.NONE)
+    fewer = image.quantize(palette=palette, dither=dither)
     # Pillow looks up neighbours of a colour: put the exact ones right.
     values, index = np.asarray(image), np.array(fewer)
     for number, rgb in enumerate(kept, start=len(common) // 3):
@@ -182,16 +184,20 @@ def check_alt(alt: str) -> str:
     return alt
 
 
-def show(fig: Figure | Image.Image, alt: str) -> None:
+def show(fig: Figure | Image.Image, alt: str, first: bool = False) -> None:
     """Display a figure (or picture) with ``alt``, a sentence on what it shows.
 
     Few programs that open notebooks hand the picture's own alt text on, so it is also a
-    caption below.
+    caption below. The ``first`` picture of a notebook is a PNG whatever it shows, in
+    dithered colours if there are many: lists of notebooks take it for their preview.
     """
     about = {"alt": check_alt(alt)}
     image = pixels(fig) if isinstance(fig, Figure) else fig
     about |= {"width": image.width, "height": image.height}
     kind, data = compact(image)
+    if first and kind != "image/png":
+        dithered = few_colours(image, Image.Dither.FLOYDSTEINBERG)
+        kind, data = "image/png", png(dithered)
     bundle = {kind: b64encode(data).decode(), "text/plain": alt}
     display(bundle, metadata={kind: about}, raw=True)
     display({"text/html": caption_html(alt), "text/plain": alt}, raw=True)

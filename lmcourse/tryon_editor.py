@@ -214,5 +214,6 @@ def open_editing() -> None:
     wall.show(
         "Two people in garments that a network put on them, and the same with the "
         "collar's landmarks moved down, the sleeves' set absent, the hem's moved down, "
-        "and all of that."
+        "and all of that.",
+        first=True,
     )

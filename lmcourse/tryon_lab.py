@@ -181,7 +181,8 @@ def open_training() -> None:
     wall.show(
         "Three garments, flat on the left and as they should be worn on the right. In "
         "between: bent by a flow of few cells, of more, and of many, cut out by the "
-        "true outline."
+        "true outline.",
+        first=True,
     )
 
 
@@ -216,7 +217,8 @@ def open_ablations() -> None:
         "Two garments as a thin-plate spline and as a trained network put them on "
         "somebody. The landmarks are exact on the left, then off by one, two and four "
         "pixels of 64. The spline's letters are at the right place at first, then bent "
-        "and torn; the network's are never quite right, and give way at four."
+        "and torn; the network's are never quite right, and give way at four.",
+        first=True,
     )
 
 

@@ -70,6 +70,20 @@ def test_a_picture_is_stored_small_with_colours_as_they_are(picture, kind, off, 
         assert max(abs(a - b) for a, b in zip(pixel, wanted, strict=True)) <= off
 
 
+@pytest.mark.parametrize("picture", [0 * SMOOTH, SKIES], ids=["one colour", "many"])
+def test_the_first_picture_of_a_notebook_is_a_png(picture, shown):
+    fig, ax = plots.figure(4, 3)
+    plots.draw_image(ax, picture)
+    plots.draw_points(ax, torch.zeros(1, 2))
+    plots.show(fig, alt="a landmark", first=True)
+    stored = Image.open(io.BytesIO(b64decode(shown[0][0]["image/png"]))).convert("RGB")
+    wanted = np.asarray(plots.pixels(fig), float)
+    assert np.abs(np.asarray(stored, float) - wanted).mean() < 4
+    x, y = ax.transData.transform((0, 0))
+    wanted = ImageColor.getrgb(plots.colour(0))
+    assert stored.getpixel((int(x), int(300 - y))) == wanted
+
+
 def test_a_small_patch_of_many_colours_keeps_them():
     """A hundredth of a picture may lose shades; not all of them in one place."""
     values = np.full((400, 400, 3), 255, np.uint8)
