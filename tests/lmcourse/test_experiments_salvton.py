@@ -187,7 +187,7 @@ def test_all_rows_of_a_seed_begin_with_one_network(alone):
         ("salvton-warps", "released"),
         ("salvton-landmarks", "found"),
         ("salvton-landmarks", "copied"),
-        ("salvton-ladder", "fixed@10+lasnl"),
+        ("salvton-ladder", "turning@10+lasnl"),
         ("salvton-ladder", "deformable@10,permuted+residual"),
     ],
 )
@@ -202,8 +202,8 @@ def test_a_cell_gives_the_metrics_it_names(table, setting, alone, monkeypatch):
 
 def test_a_generator_leaves_its_warps_as_they_were(alone):
     problem = PROBLEMS["salvton-ladder"]
-    before = PROBLEMS["salvton-warps"].weights("fixed@10", 0)
-    after = problem.train("fixed@10+lasnl", 0)[0].state_dict()
+    before = PROBLEMS["salvton-warps"].weights("turning@10", 0)
+    after = problem.train("turning@10+lasnl", 0)[0].state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 

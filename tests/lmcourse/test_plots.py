@@ -77,8 +77,9 @@ def test_the_first_picture_of_a_notebook_is_a_png(picture, shown):
     plots.draw_points(ax, torch.zeros(1, 2))
     plots.show(fig, alt="a landmark", first=True)
     stored = Image.open(io.BytesIO(b64decode(shown[0][0]["image/png"]))).convert("RGB")
-    wanted = np.asarray(plots.pixels(fig), float)
-    assert np.abs(np.asarray(stored, float) - wanted).mean() < 4
+    off = np.asarray(stored, float) - np.asarray(plots.pixels(fig), float)
+    around = off.reshape(30, 10, 40, 10, 3).mean((1, 3))  # dithering keeps means
+    assert np.abs(around).mean() < 2 and np.abs(around).max() < 12
     x, y = ax.transData.transform((0, 0))
     wanted = ImageColor.getrgb(plots.colour(0))
     assert stored.getpixel((int(x), int(300 - y))) == wanted

@@ -413,12 +413,15 @@ def test_hidden_and_absent_landmarks_do_not_touch_the_local_flow():
     assert not before.active[:, -2:].any() and before.active[:, :-2].any()
 
 
-@pytest.mark.parametrize("local", ["none", "fixed", "deformable", "released"])
+LOCALS = ["none", "fixed", "turning", "deformable", "released"]
+
+
+@pytest.mark.parametrize("local", LOCALS)
 def test_every_weight_that_is_used_gets_a_gradient(local):
     torch.manual_seed(0)
     config = replace(CONFIG, local=local)
     model, batch = WarpingModel(config), triplets(3)
-    if local == "deformable":  # it starts at zero, and lets no gradient pass
+    if local in ("deformable", "turning"):  # it starts at zero: no gradient passes
         torch.nn.init.normal_(model.local_flow.shapes.out.weight)
     target = torch.cat([batch["warped"], batch["target_mask"]], 1)
     cloth = torch.cat([batch["garment"], batch["garment_mask"]], 1)
@@ -433,6 +436,32 @@ def test_every_weight_that_is_used_gets_a_gradient(local):
         )
         if not any(spared):
             assert weight.grad is not None and weight.grad.abs().sum() > 0, name
+
+
+def test_each_ablation_of_patches_fixes_what_it_says():
+    """``fixed`` sides and A; ``turning`` sides alone; ``deformable`` nothing."""
+    batch, shapes = triplets(2), {}
+    for local in ("fixed", "turning", "deformable"):
+        torch.manual_seed(0)
+        model = WarpingModel(replace(CONFIG, local=local))
+        if local != "fixed":
+            torch.nn.init.normal_(model.local_flow.shapes.out.weight)
+        maps = torch.zeros(2, 9, *SIZE)
+        with torch.no_grad():
+            person = model.person(batch["image"], maps)
+            garment = model.garment(batch["garment"], maps)
+            shapes[local] = model.local_flow.shapes(person, garment, links_of(batch))
+    sides = CONFIG.patch * torch.tensor([SIZE[1], SIZE[0]])
+    for local, sized, turned in (
+        ("fixed", False, False),
+        ("turning", False, True),
+        ("deformable", True, True),
+    ):
+        found = shapes[local]
+        for each in (found.person, found.garment):
+            assert torch.equal(each, sides.expand_as(each)) == (not sized), local
+        still = torch.eye(2).expand_as(found.turns)
+        assert torch.equal(found.turns, still) == (not turned), local
 
 
 def test_the_masks_of_eq_9_are_squares_around_active_landmarks():

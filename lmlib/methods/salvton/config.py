@@ -35,7 +35,8 @@ class SalvtonConfig(Config):
     fpn: int = 32  # channels of the pyramids
     residuals: int = 1  # residual blocks of an encoding layer
     flow_widths: tuple[int, ...] = (32, 32)  # hidden layers of a flow estimator
-    local: Literal["deformable", "fixed", "none", "released"] = "deformable"
+    # Of patches, their sides and A are learned; A alone; nothing. Or there are none.
+    local: Literal["deformable", "turning", "fixed", "none", "released"] = "deformable"
     matched: int = 16  # C, numbers a pixel is matched by
     patch: float = 0.1  # share of the image a patch has; learned ones start there
     largest: float = 0.2  # I_h, I_w of eq. 2 and 3
@@ -109,7 +110,8 @@ class SalvtonConfig(Config):
     def window(self) -> tuple[int, int]:
         """Height and width in pixels, odd, of what a patch is cut out of: the largest
         patch and a pixel around it, where the soft box fades out."""
-        share = self.patch if self.local == "fixed" else self.largest
+        sized = self.local in ("fixed", "turning")
+        share = self.patch if sized else self.largest
         height, width = (int(share * side) // 2 + 1 for side in self.shape)
         return 2 * height + 1, 2 * width + 1
 

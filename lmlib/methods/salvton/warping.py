@@ -1,5 +1,6 @@
 """Stage 2: the global and the local flow, and their fusion (section 3.2)."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -100,6 +101,22 @@ class FixedShapes(nn.Module):
         return Shapes(sides, sides, turns.expand(*links.present.shape, 2, 2))
 
 
+class TurningShapes(PatchShapes):
+    """The ablation of the sides: they are ``patch`` of the image's; A is learned."""
+
+    def __init__(self, config: SalvtonConfig):
+        super().__init__(replace(config, patch=config.largest / 2))  # for any patch
+        self.fixed = FixedShapes(config)
+
+    def forward(self, person: Features, garment: Features, links: Links) -> Shapes:
+        """In pixels of the images."""
+        turns = super().forward(person, garment, links).turns
+        return self.fixed(person, garment, links)._replace(turns=turns)
+
+
+SHAPES = {"fixed": FixedShapes, "turning": TurningShapes}
+
+
 class Local(NamedTuple):
     """What the local flow finds, before it meets the global one."""
 
@@ -142,8 +159,7 @@ class LocalFlow(nn.Module):
         self.config = c = config
         self.query, self.key = PerPixel(c, c.matched), PerPixel(c, c.matched)
         self.attention = PerPixel(c, c.landmarks, images=2)
-        fixed = c.local == "fixed"
-        self.shapes = FixedShapes(c) if fixed else PatchShapes(c)
+        self.shapes = SHAPES.get(c.local, PatchShapes)(c)
         # softplus of it is beta: a pixel two pixels off counts exp(-1/2)
         self.raw_beta = nn.Parameter(torch.full((c.landmarks,), -2.0))
         if c.local == "released":
