@@ -20,7 +20,7 @@ import math
 import re
 import statistics
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -49,6 +49,7 @@ class Runs:
     """Rows by what is compared: ``of(term, length)`` is make -> seed -> row.
 
     A length is a budget and a number of steps. Of rows of the same run the last counts.
+    Two metrics of a run may be one: ``pdl_user-pdl_shop``, ``pdl_2/pdl``.
     """
 
     def __init__(self, rows: Iterable[Row]):
@@ -61,10 +62,31 @@ class Runs:
                 makes.setdefault(row.make, {})[row.seed] = row
 
     def of(self, term: Term, length: tuple[str, int]) -> dict[str, dict[int, Row]]:
-        return self._found.get((cell(term.setting), term.metric), {}).get(length, {})
+        return self._of(term).get(length, {})
 
     def has(self, term: Term) -> bool:
-        return (cell(term.setting), term.metric) in self._found
+        return bool(self._of(term))
+
+    def _of(self, term: Term) -> dict:
+        """Length -> make -> seed -> row."""
+        key = cell(term.setting), term.metric
+        if key not in self._found and len(term.parts) == 3:
+            self._found[key] = self._combined(term)
+        return self._found.get(key, {})
+
+    def _combined(self, term: Term) -> dict:
+        """What two metrics make, of each run that measured both."""
+        first, sign, second = term.parts
+        left, right = (self._of(Term(term.setting, name)) for name in (first, second))
+        found: dict = {}
+        for length in left.keys() & right.keys():
+            for make in left[length].keys() & right[length].keys():
+                a, b = left[length][make], right[length][make]
+                for seed in sorted(a.keys() & b.keys()):
+                    value = _combine(a[seed], sign, b[seed])
+                    row = replace(a[seed], metric=term.metric, value=value)
+                    found.setdefault(length, {}).setdefault(make, {})[seed] = row
+        return found
 
     def lengths(self, terms: Iterable[Term]) -> list[dict[Term, tuple[str, int]]]:
         """The lengths that exist for all ``terms``, the longest first.
@@ -88,9 +110,18 @@ class Runs:
     def _steps(self, term: Term) -> dict[str, list[int]]:
         """Budget -> steps, rising; [0] where nothing is trained."""
         steps: dict[str, list[int]] = {}
-        for budget, n in sorted(self._found.get((cell(term.setting), term.metric), {})):
+        for budget, n in sorted(self._of(term)):
             steps.setdefault(budget, []).append(n)
         return steps
+
+
+def _combine(left: Row, sign: str, right: Row) -> float:
+    if sign == "-":
+        return left.value - right.value
+    if right.value == 0:
+        about = f"{right.experiment}: {right.setting}, seed {right.seed}"
+        raise ValueError(f"{about}: {right.metric} is 0, so there is no ratio")
+    return left.value / right.value
 
 
 def _longest(choice: dict) -> tuple:

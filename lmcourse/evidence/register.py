@@ -19,10 +19,19 @@ class ClaimError(ValueError):
 
 @dataclass(frozen=True)
 class Term:
-    """A metric of a setting, written ``setting:metric``."""
+    """A metric of a setting, written ``setting:metric``.
+
+    The metric may be made of two of the same run: their difference, ``a-b``, or ratio,
+    ``a/b``.
+    """
 
     setting: str
     metric: str
+
+    @property
+    def parts(self) -> list[str]:
+        """The metric's name; or a name, the sign and another name."""
+        return re.split("([-/])", self.metric)
 
     def __str__(self):
         return f"{self.setting}:{self.metric}"
@@ -80,6 +89,7 @@ def parse_compare(text: str) -> tuple:
     bound. Blanks stand around every sign.
     """
     form = "expected 'A / B < 1', 'A - B < 0' or 'A < NUMBER', with A like setting:x"
+    one = "a metric is one name, or two like a-b or a/b"
     words = text.split()
     if len(words) not in (3, 5):
         raise ValueError(f"cannot read {text!r}: {form}")
@@ -92,6 +102,9 @@ def parse_compare(text: str) -> tuple:
     if not all(matches):
         raise ValueError(f"cannot read {text!r}: {form}")
     terms = [Term(*match.groups()) for match in matches]
+    for term in terms:
+        if len(term.parts) > 3 or "" in term.parts:
+            raise ValueError(f"cannot read {term.metric!r} in {text!r}: {one}")
     if len(terms) == 1:
         return "value", terms[0], None, side, float(bound)
     kinds = {"/": "ratio", "-": "difference"}
@@ -320,4 +333,5 @@ def _check_known(claim: Claim, runs: list) -> None:
     for name, term in wanted:
         if metrics := known[name][term.setting]:
             where = f": {name}/{term.setting} measures"
-            _check_in("unknown metric", term.metric, metrics, where)
+            for metric in term.parts[::2]:
+                _check_in("unknown metric", metric, metrics, where)

@@ -258,6 +258,50 @@ def test_budgets_never_mix_and_quick_rows_judge_nothing(tmp_path):
     assert result.reason == "no training of the same length for all its settings"
 
 
+COMBINED = """[[claim]]
+id = "c"
+paper = "seqmt"
+statement = "s"
+source = "t"
+experiment = "toy"
+metrics = { "%s" = "%%" }
+effects = [{ says = "gain", compare = "real:%s - plain:%s > 0" }]
+[claim.control]
+replace = { "real" = "shuffled" }
+because = "b"
+"""
+
+
+@pytest.mark.parametrize(
+    ("metric", "gains"),
+    [("user-shop", [(2 - 5) - (1 - 8), (4 - 6) - (3 - 9)]),
+     ("user/shop", [2 / 5 - 1 / 8, 4 / 6 - 3 / 9])],
+)  # fmt: skip
+def test_two_metrics_of_a_run_may_be_one(tmp_path, metric, gains):
+    """A difference of differences, pair by pair; runs without both do not count."""
+    toml = COMBINED.replace("%s", metric).replace("%%", "%")
+    parts = {
+        ("real", "user"): [2.0, 4.0, 7.0],
+        ("real", "shop"): [5.0, 6.0],
+        ("plain", "user"): [1.0, 3.0, 1.0],
+        ("plain", "shop"): [8.0, 9.0, 1.0],
+    }
+    measured = verdict(tmp_path, parts, toml=toml).effects[0]
+    assert measured.estimate == rule.estimate("difference", gains)
+    assert [row.metric for row in measured.left] == [metric] * 2
+    del parts["plain", "shop"]
+    result = verdict(tmp_path, parts, toml=toml)
+    assert result.reason == f"no row of toy/plain:{metric}"
+
+
+def test_a_share_of_nothing_names_the_run(tmp_path):
+    toml = COMBINED.replace("%s", "user/shop").replace("%%", "%")
+    parts = {(s, "user"): [1.0] for s in ("real", "plain")}
+    parts |= {("real", "shop"): [1.0], ("plain", "shop"): [0.0]}
+    with pytest.raises(ValueError, match="toy: plain, seed 0: shop is 0"):
+        verdict(tmp_path, parts, toml=toml)
+
+
 def test_a_ratio_of_values_that_are_not_above_zero_names_itself(tmp_path):
     with pytest.raises(ValueError, match="toy: real:error / none:error < 1: a ratio"):
         verdict(tmp_path, GOOD | {("real", "error"): [0.0, 1.0]})
@@ -339,6 +383,8 @@ def test_comparisons_are_read_without_running_them(text, kind, bound):
         ("real:accuracy > 0.9", "real:accuracy > 1e999", "cannot read the number"),
         ("real:error /", "real:error *", r"unknown sign '\*'"),
         ("real:error / none", "real:error/none", "cannot read"),
+        ("real:accuracy >", "real:accuracy-error-error >", "a metric is one name"),
+        ("real:accuracy >", "real:accuracy/ >", "a metric is one name"),
         ("none:error < 1", "none:error < 0", "above 0"),
         ("paper = [2, 4]", "paper = [2, -4]", "above 0"),
         ("paper = [2, 4]", "paper = [4, 2]", "own size, 2, is not on the claimed side"),
