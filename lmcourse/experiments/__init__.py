@@ -7,6 +7,7 @@ from lmcourse.experiments import (
     lmdis,
     lmdis_uses,
     salvton,
+    salvton_protocols,
     salvton_whole,
     seqmt,
     seqmt_shapes,
@@ -22,5 +23,6 @@ ALL = (
     *dlan_photographs.TABLES,
     *salvton.TABLES,
     *salvton_whole.TABLES,
+    *salvton_protocols.TABLES,
 )
 TABLES = {table.name: table for table in ALL}
