@@ -1,10 +1,13 @@
 """SAL-VTON's tables: settings are read as written, each control breaks its mechanism,
 and what is measured is what it says."""
 
+import re
+
 import pytest
 import torch
 
 from lmcourse.evidence.paper import paper_tables
+from lmcourse.evidence.results import read_rows
 from lmcourse.experiments import TABLES, cells
 from lmcourse.experiments import salvton as experiment
 from lmcourse.experiments.salvton import (
@@ -27,6 +30,7 @@ from lmcourse.experiments.salvton_images import slices, test_triplets, training_
 from lmlib.geometry import to_pixels
 from lmlib.methods.salvton import Salvton, links_of
 from lmlib.methods.salvton.flows import squares
+from lmlib.places import repository_root
 
 test_triplets.__test__ = False  # it only begins like a test
 
@@ -213,3 +217,14 @@ def test_copied_landmarks_are_those_of_the_other_garment(batch):
     same = (batch["worn_attribute"] == batch["attribute"]).float().mean().item()
     assert found["accuracy"] == pytest.approx(same) and 0.3 < same < 1
     assert found["error"] > 0.5 and found["error_sleeve"] > found["error"]
+
+
+def test_the_data_card_says_how_hard_triplets_are():
+    card = (repository_root() / "data" / "README.md").read_text(encoding="utf-8")
+    printed = re.search(r"the 300 test triplets.*?\n- \*\*", card, re.DOTALL)[0]
+    rows = {(r.setting, r.metric, r.seed): r.value for r in read_rows("salvton-warps")}
+    parts = ("psnr", "psnr_crossing", "psnr_bent", "psnr_straight")
+    found = re.findall(r"([\d.]+)(?: dB)? \(([\d.]+) / ([\d.]+) / ([\d.]+)\)", printed)
+    for setting, values in zip(("oracle", "spline", "global"), found, strict=True):
+        wanted = [rows[setting, part, 0] for part in parts]
+        assert [*map(float, values)] == pytest.approx(wanted, abs=0.0501), setting

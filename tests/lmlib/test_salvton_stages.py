@@ -471,3 +471,13 @@ def test_what_is_drawn_has_no_shares():
     given = seen_by(generator)
     drawn, shares = generator.parts(*given)
     assert shares is None and torch.equal(drawn, generator(*given))
+
+
+def test_the_papers_size_is_hrnet_w48_twice():
+    """136 million parameters as released; 1, 4 and 3 exchanges of 2, 3 and 4
+    resolutions."""
+    with torch.device("meta"):
+        finder = Finder(SalvtonConfig.viton())
+    assert [len(stage) for stage in finder.garment.stages] == [1, 4, 3]
+    count = sum(weight.numel() for weight in finder.parameters())
+    assert count == pytest.approx(136e6, rel=0.05)

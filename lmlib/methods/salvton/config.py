@@ -25,6 +25,7 @@ class SalvtonConfig(Config):
     map_stride: Literal[2, 4] = 2  # pixels a cell of the heatmaps
     branches: tuple[int, ...] = (16, 32, 64)  # widths of the resolutions, finest first
     exchanges: int = 2  # times the resolutions exchange, with all of them
+    middle: int = 1  # the same with three resolutions or more, but not all of them
     blocks: int = 1  # residual blocks of a resolution between two exchanges
     sigma: float = 1.0  # of the target's Gaussians, in cells
     decoding: Literal["soft", "hard"] = "soft"  # around the peak, or the peak's cell
@@ -73,7 +74,7 @@ class SalvtonConfig(Config):
         for name in ("stem", "fpn", "matched", "ngf", "depth"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, got {getattr(self, name)}")
-        for name in ("exchanges", "blocks", "residuals"):
+        for name in ("exchanges", "middle", "blocks", "residuals"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
         halvings = max(
@@ -122,12 +123,17 @@ class SalvtonConfig(Config):
     @classmethod
     def viton(cls) -> "SalvtonConfig":
         """VITON at 256x192; widths, blocks and the map's stride are the released
-        code's, epochs and rate the paper's. Loss weights are those of its parents."""
+        code's, epochs and rate the paper's. Loss weights are those of its parents.
+
+        Millions of parameters, and the released code's: landmarks 130 (136), warps 33
+        (51, some of them never used), generator 77 (159).
+        """
         return cls(
             size=256,
             map_stride=4,
             branches=(48, 96, 192, 384),
-            exchanges=8,
+            exchanges=3,
+            middle=4,
             blocks=4,
             sigma=2.0,
             decoding="hard",

@@ -105,7 +105,8 @@ class HighResolution(nn.Module):
         for count in range(2, len(widths) + 1):
             down = normed(widths[count - 2], widths[count - 1], 3, 2)
             self.begin.append(nn.Sequential(down, nn.ReLU(inplace=True)))
-            times = c.exchanges if count == len(widths) else 1
+            times = c.middle if count > 2 else 1
+            times = c.exchanges if count == len(widths) else times
             stage = [Exchange(widths[:count], c.blocks) for _ in range(times)]
             self.stages.append(nn.Sequential(*stage))
         self.maps = nn.Conv2d(widths[0], c.landmarks, 1)
