@@ -1,0 +1,115 @@
+"""What the rows of try-on's tables say, as figures and in words (notebook 52)."""
+
+import math
+
+from matplotlib.axes import Axes
+
+from lmcourse.evidence.effects import paired_interval
+from lmcourse.evidence.paper import paper_tables
+from lmcourse.evidence.results import read_rows, summarise
+from lmcourse.plots import COLOURS, figure, show
+
+PARTS = {  # rows of table 3
+    "deformable@10+lasnl": "full method",
+    "turning@10+lasnl": "fixed patches",
+    "deformable@10+residual": "without LASNL",
+    "global+residual": "without LASNL and local flow",
+}
+SCORES = {"psnr": "PSNR (dB), more is better", "fid": "FID, less is better"}
+LINKS = {
+    "nothing": "nothing done",
+    "found": "landmarks found",
+    "told": "landmarks told",
+}
+JUDGES = {
+    "psnr_garment": "paired: PSNR inside (dB)\nmore is better",
+    "proxy_lpips": "paired: proxy LPIPS\nless is better",
+    "unpaired_proxy_fid": "unpaired: proxy FID\nless is better",
+}
+
+
+def cells_of(experiment: str) -> dict[tuple[str, str], dict]:
+    """(setting, metric) -> mean, interval and number of seeds, of the rows."""
+    cells = summarise(read_rows(experiment, budget="class"))
+    return {(cell["setting"], cell["metric"]): cell for cell in cells}
+
+
+def won(
+    more: str,
+    less: str,
+    metric: str = "psnr",
+    table: str = "salvton-warps",
+    digits: int = 1,
+) -> str:
+    """By how many dB one setting is above another, over the seeds that both have, with
+    the interval if there are several; "not measured" without any."""
+    rows = read_rows(table, budget="class")
+    pair = [
+        {r.seed: r.value for r in rows if (r.setting, r.metric) == (setting, metric)}
+        for setting in (more, less)
+    ]
+    if not pair[0].keys() & pair[1].keys():
+        return "not measured"
+    mean, low, high = (f"{x:+.{digits}f}" for x in paired_interval(*pair))
+    sure = f"[{low}, {high}]" if math.isfinite(float(low)) else "(one seed)"
+    return f"{mean} dB {sure}"
+
+
+def show_protocols() -> None:
+    """One network, paired and unpaired, beside doing nothing."""
+    found = cells_of("salvton-protocols")
+    fig, axes = figure(8.8, 2.6, cols=3, sharey=True)
+    for ax, (metric, label) in zip(axes, JUDGES.items(), strict=True):
+        for y, way in enumerate(LINKS):
+            if (way, metric) in found:
+                idle = way == "nothing"
+                looks = {"marker": "s" if idle else "o", "color": COLOURS[5 - 2 * idle]}
+                _mark(ax, y, found[way, metric], **looks)
+        ax.set_title(label, fontsize=11)
+    _name(axes, LINKS.values())
+    show(
+        fig,
+        "A network with landmarks that it found and with annotated ones, and people "
+        "left as they came: PSNR inside the garment and proxy LPIPS with the true "
+        "pictures beside, and proxy FID in other people's garments",
+    )
+
+
+def show_table_3() -> None:
+    """The paper's ablations, as printed and on the drawn scene."""
+    printed, found = paper_tables("salvton"), cells_of("salvton-ladder")
+    fig, axes = figure(8.8, 4.8, rows=2, cols=2, sharey=True)
+    for column, (name, label) in enumerate(SCORES.items()):
+        above, below = axes[column], axes[2 + column]
+        ours = name if name == "psnr" else f"proxy_{name}"
+        for y, row in enumerate(PARTS):
+            value = printed[f"table-3-{name}"].rows[row][0]
+            _mark(above, y, {"mean": value, "n": 1}, marker="D", color="black")
+            if (row, ours) in found:
+                _mark(below, y, found[row, ours], marker="o", color=COLOURS[5])
+        above.set_title(f"the paper: {label}", fontsize=10)
+        kind = "proxy " if name == "fid" else ""
+        below.set_title(f"drawn scene: {kind}{label}", fontsize=10)
+    _name(axes, PARTS.values())
+    show(
+        fig,
+        "Table 3, PSNR and FID of the full method, with fixed patches, without LASNL, "
+        "and without LASNL and local flow. Above, black: as printed. Below, blue: "
+        "networks of the drawn scene, with intervals where there are several seeds",
+    )
+
+
+def _mark(ax: Axes, y: int, cell: dict, **looks) -> None:
+    """A number and its interval."""
+    if cell["n"] > 1:
+        ax.plot([cell["low"], cell["high"]], [y, y], color=looks["color"], lw=3)
+    ax.plot(cell["mean"], y, ms=8, **looks)
+    digits = 1 if abs(cell["mean"]) >= 10 else 2
+    ax.annotate(f"{cell['mean']:.{digits}f}", (cell["mean"], y - 0.2), ha="center")
+
+
+def _name(axes: list[Axes], names) -> None:
+    axes[0].set_yticks(range(len(names)), names)
+    axes[0].set_ylim(len(names) - 0.5, -0.7)
+    for ax in axes:
+        ax.margins(x=0.25)
