@@ -265,7 +265,7 @@ def show_gallery(numbers: Sequence[int] = GALLERY) -> None:
     """Garments with what a network finds, and the truth: the first picture of 43."""
     method, large = detector(), pictures(numbers)
     points = traced(method, numbers)[-1].landmarks
-    fig, axes = board(4, len(numbers) // 4)
+    fig, axes = board(4, len(numbers) // 4, width=8.2)
     for n, ax in enumerate(axes):
         slots = [s for s in there(large, n) if large["visible"][n, s]]
         draw_image(ax, large["image"][n])

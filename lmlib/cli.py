@@ -90,7 +90,8 @@ def _training(commands) -> None:
 
 
 def _evaluating(commands) -> None:
-    about = "errors of a checkpoint on annotated images, in percent"
+    about = "errors of a checkpoint on annotated images, in percent, and detections "
+    about += "(dlan)"
     add = _command(commands, _evaluate, about, "nothing was changed")
     add.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     add.add_argument("--data", help=DATA + "; default: that of the training")
@@ -115,7 +116,8 @@ def _predicting(commands) -> None:
     about = "files, or folders with all below them"
     add.add_argument("images", nargs="+", metavar="IMAGE", help=about)
     about = "table: file (./ before names that begin like a formula), landmark, x and "
-    about += "y in pixels upright, width, height"
+    about += "y in pixels upright, width, height. dlan: 0, 1 collar, 2, 3 sleeves, "
+    about += "4, 5 waistline, 6, 7 hem, for every garment: kinds are not told apart"
     add.add_argument("--out", type=Path, required=True, metavar="CSV", help=about)
     about = "folder for photographs with the points drawn on them"
     add.add_argument("--overlay", type=Path, metavar="FOLDER", help=about)
@@ -206,8 +208,13 @@ def _evaluate(arguments) -> int:
         f"error {answer['error']:.2f} % of {answer['normaliser']} on "
         f"{answer['images']} images ({answer['data']}, {answer['test']})"
     )
-    each = enumerate(answer["per_landmark"])
-    print("each landmark:", "  ".join(f"{k}: {error:.2f}" for k, error in each))
+    _each(answer["names"], answer["per_landmark"], 2)
+    if found := answer.get("detected"):
+        print(
+            f"detected {found['all']:.1f} % of the visible landmarks: closer than "
+            f"{100 * found['within']:.2f} % of the side"
+        )
+        _each(answer["names"], found["per_landmark"], 1)
     if answer["left_out"]:
         print(f"{answer['left_out']} images have no usable normaliser: left out")
     if answer.get("trained_on"):
@@ -215,6 +222,12 @@ def _evaluate(arguments) -> int:
     if arguments.keep:
         print(f"kept in {arguments.checkpoint}: predict now gives these landmarks")
     return 0
+
+
+def _each(names: list[str], values: list[float], digits: int) -> None:
+    """A line with a number for each landmark."""
+    each = zip(names, values, strict=True)
+    print("each landmark:", "  ".join(f"{n}: {x:.{digits}f}" for n, x in each))
 
 
 def _predict(arguments) -> int:
@@ -234,6 +247,8 @@ def _predict(arguments) -> int:
     )
     done = len(names) + len(unread) - len(skipped)
     print(f"{printable(str(arguments.out))}: {counted(done, 'photograph')}")
+    if found.method.note:
+        print(f"note: {found.method.note}")
     if skipped:
         print(f"lmlib: {len(skipped)} skipped:", file=sys.stderr)
         print("\n".join(f"  {reason}" for reason in skipped), file=sys.stderr)

@@ -209,7 +209,8 @@ def measure(
     normaliser: str | None = None,
     progress: bool = False,
 ) -> dict:
-    """Errors of landmarks in percent of ``normaliser``, over images and for each."""
+    """Errors of landmarks in percent of ``normaliser``, over images and for each; and
+    ``detected``, of the visible ones, for a method whose paper counts detections."""
     points, truth, visible = points_and_truth(
         found.landmarks_in, data, indices, found.device, progress
     )
@@ -224,10 +225,30 @@ def measure(
     scale = normaliser_distance(truth, visible, normaliser)
     each = 100 * point_errors(points, truth) / scale[:, None]
     each = each.where(visible & ~errors.isnan()[:, None], torch.nan)
-    return {
+    names = data.names
+    answer = {
         "error": 100 * errors.nanmean().item(),
         "per_landmark": [round(x, 4) for x in each.nanmean(0).tolist()],
+        "names": [*names] if len(names) == count else [str(k) for k in range(count)],
         "normaliser": normaliser,
         "images": len(errors),
         "left_out": int(errors.isnan().sum()),
     }
+    if within := found.method.detected_within:
+        answer["detected"] = detections(points, truth, visible, within)
+    return answer
+
+
+def detections(
+    points: Float[Tensor, "n m 2"],
+    truth: Float[Tensor, "n m 2"],
+    visible: Bool[Tensor, "n m"],
+    within: float,
+) -> dict:
+    """Percent of the visible landmarks closer than ``within`` sides of the picture: of
+    ``all``, and ``per_landmark``, NaN for one that is nowhere visible."""
+    off = point_errors(points, truth.where(visible[..., None], 0.0)) / 2  # of the side
+    near = 100.0 * (off < within)
+    each = near.where(visible, torch.nan).nanmean(0)
+    rates = [round(rate, 4) for rate in each.tolist()]
+    return {"within": within, "all": near[visible].mean().item(), "per_landmark": rates}

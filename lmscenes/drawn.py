@@ -49,6 +49,11 @@ class Drawn:
         """All image numbers."""
         return range(len(self))
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the landmarks."""
+        return tuple(getattr(self.scene, "names", ()))
+
     def batch(self, indices: range | Tensor, device=None) -> Batch:
         """The scene's own batch, but for ``index``."""
         index = image_numbers(indices, len(self))

@@ -29,7 +29,7 @@ images in the same order and the same steps.
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -41,8 +41,11 @@ from lmcourse.experiments.cells import load_cell as load_cell
 from lmcourse.experiments.dlan_images import (
     FIGURES,
     KNOBS,
+    SIZES,
+    detected,
     figures,
     garments,
+    groups,
     tests,
 )
 from lmlib.layers import parameter_count
@@ -60,7 +63,11 @@ from lmlib.methods.dlan_baselines import (
     DetectorDfa,
     Dfa,
     DfaConfig,
+    FindsBoxes,
     JointRpn,
+    frames_of,
+    jittered,
+    overlap,
     proposals,
     sliding_window,
     true_boxes,
@@ -96,13 +103,26 @@ BROKEN = {
     "shuffled": "every image carries another's landmarks",
 }
 LADDER = tuple(ROWS)
-PARADIGMS = {  # configuration of the network, passes, networks and boxes that it needs
-    "window": ({}, 17, 1, 0),
-    "proposals": ({}, 100, 1, 0),
-    "detector": ({}, 1, 2, 1),
-    "joint": ({}, 1, 1, 1),
-    "cascade": ({"cascade": True, "cut_out": False}, 1, 1, 0),
-    "oracle": ({}, 1, 1, 1),
+
+
+@dataclass(frozen=True)
+class Way:
+    """What a row of table 1 needs."""
+
+    networks: int = 1  # trunks
+    passes: int = 1  # of a trunk over an image or a part of it, at test
+    boxed: bool = False  # a true box with every training image
+    config: dict = field(default_factory=dict)  # what differs from DFA's in a box
+
+
+WHOLE = {"cascade": True, "cut_out": False}
+PARADIGMS = {
+    "window": Way(passes=17, boxed=True),
+    "proposals": Way(passes=100, boxed=True),
+    "detector": Way(networks=2, passes=2, boxed=True),
+    "joint": Way(boxed=True),
+    "cascade": Way(config=WHOLE),
+    "oracle": Way(boxed=True),
 }
 
 
@@ -138,7 +158,7 @@ class Cell:
     def configure(self, config: DlanConfig) -> DlanConfig:
         """The configuration of this cell, of a preset's."""
         if self.row in PARADIGMS:
-            return replace(DfaConfig.garments64(), **PARADIGMS[self.row][0])
+            return replace(DfaConfig.garments64(), **PARADIGMS[self.row].config)
         values = dict(ROWS[self.row])
         for name, value in self.changes:
             values |= _changed(name, value)
@@ -274,12 +294,12 @@ class Problem(cells.Problem):
 
 @dataclass(frozen=True, kw_only=True)
 class Speed(cells.Problem):
-    """What a cell's network costs: nothing is trained."""
+    """What a cell's network costs: nothing is trained. ``PARADIGMS`` has the rest."""
 
     preset: str
 
     def run(self, setting: str, seed: int) -> dict:
-        """Milliseconds of processor an image, passes of a network, and its size."""
+        """Milliseconds of processor an image, and the network's size."""
         cell = Cell.read(setting)
         torch.manual_seed(seed)
         method = network(cell, DlanConfig.preset(self.preset)).eval()
@@ -292,14 +312,64 @@ class Speed(cells.Problem):
                 start = time.process_time()
                 find(batch["image"], rows)
                 spent.append(1000 * (time.process_time() - start) / len(rows))
-        _, passes, networks, boxes = PARADIGMS.get(cell.row, ({}, 1, 1, 0))
-        found = {"ms": min(spent), "passes": passes, "networks": networks}
-        found |= {"needs_boxes": boxes, "weights": parameter_count(method)}
+        found = {"ms": min(spent), "weights": parameter_count(method)}
         return found | {"steps": 0, "extra": {"size": method.config.size}}
 
     def metrics(self, setting: str) -> tuple[str, ...]:
         """The same for all."""
-        return ("ms", "passes", "networks", "needs_boxes", "weights")
+        return ("ms", "weights")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boxes(cells.Problem):
+    """How good the boxes of the ladder's ``detector`` and ``joint`` are, and what their
+    landmark networks find in others. Where the ladder's trainings are kept
+    (``data/cache``) nothing is trained."""
+
+    moved: float = 0.2  # of a box's sides
+
+    def train(self, setting: str, seed: int):
+        """The ladder's network."""
+        return PROBLEMS["dlan-ladder"].train(setting, seed)
+
+    def measure(self, method: FindsBoxes, setting: str) -> dict:
+        """Overlap of the boxes with the true ones, and detections in the true box and
+        in true boxes whose sides have moved by up to ``moved`` of their lengths."""
+        batch = tests(method.config.size)
+        truth = true_boxes(batch)
+        with torch.no_grad():
+            own = cells.in_chunks(method.boxes, batch["image"], 50)
+        torch.manual_seed(0)
+        moved = jittered(truth, self.moved)
+        found = {"overlap": _overlap(own, truth).mean().item()}
+        for name in SIZES:
+            rows = groups(batch)[name][:, 0]
+            found[f"overlap_{name}"] = _overlap(own, truth)[rows].mean().item()
+        found["overlap_moved"] = _overlap(moved, truth).mean().item()
+        for name, boxes in {"own": own, "true": truth, "moved": moved}.items():
+            parts = zip(batch["image"].split(50), boxes.split(50), strict=True)
+            with torch.no_grad():
+                points = torch.cat([in_boxes(method, *part) for part in parts])
+            found[f"pdl_{name}"] = detected(points, batch)
+        return found
+
+    def metrics(self, setting: str) -> tuple[str, ...]:
+        """The same for both."""
+        overlaps = "overlap", *(f"overlap_{name}" for name in SIZES), "overlap_moved"
+        return *overlaps, "pdl_own", "pdl_true", "pdl_moved"
+
+
+def _overlap(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Of boxes ``(N, 4)`` in pairs: ``(N,)``."""
+    return overlap(a[:, None], b[:, None])[:, 0, 0]
+
+
+def in_boxes(method: FindsBoxes, images: torch.Tensor, boxes: torch.Tensor):
+    """Landmarks ``(B, J, 2)`` in given boxes, of a network that finds its own."""
+    if isinstance(method, DetectorDfa):
+        return method.dfa.landmarks(images, boxes)
+    frames = frames_of(boxes[:, None], method.config.context)
+    return method.inside(method.features(images), frames)[0][-1][:, 0]
 
 
 class Gradients(cells.Problem):
@@ -381,6 +451,11 @@ PROBLEMS = cells.by_name(
         preset="garments64",
         settings=seeds((*STEPS, "FC", "DLAN", "DLAN,towers=1"), 3)
         | seeds(PARADIGMS, 3),
+    ),
+    Boxes(
+        name="dlan-boxes",
+        about="Table 1: the boxes that are found, and landmarks in better ones",
+        settings=seeds(("detector", "joint"), 3),
     ),
     Gradients(
         name="dlan-gradients",

@@ -80,6 +80,7 @@ def fld(
         crop=crop,
         boxes=boxes,
         landmarks=torch.tensor(points),
+        names=SLOTS,
         visible=codes == VISIBLE,
         labels={
             "code": codes,

@@ -69,6 +69,7 @@ class ImageSet:
             reaches from 0 to 1.
         landmarks: x and y in pixels of the file, 0 the centre of the first. NaN where
             there is none.
+        names: of the landmarks, where the set has some.
         visible: by default all that are not NaN. With ``inside``, landmarks outside the
             box count as hidden.
         labels: more tensors, given out with each batch.
@@ -90,10 +91,11 @@ class ImageSet:
         labels: dict[str, Shaped[Tensor, "n ..."]] | None = None,
         gray: bool = False,
         inside: bool = True,
+        names: tuple[str, ...] = (),
     ):
         if not paths:
             raise ValueError("a data set without images")
-        self.paths = list(paths)
+        self.paths, self.names = list(paths), names
         self.size = height_and_width(size)
         self.crop, self.boxes = crop, boxes
         self.landmarks, self.labels = landmarks, dict(labels or {})
@@ -281,6 +283,13 @@ class Images:
     @property
     def indices(self) -> range:
         return range(len(self))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the landmarks of the only set, where it has names for them."""
+        return (
+            tuple(getattr(self.parts[0], "names", ())) if len(self.parts) == 1 else ()
+        )
 
     def _shares(self, index: Integer[Tensor, " n"]) -> Iterator[tuple]:
         """Each part with its rows of a batch and its own numbers of those images."""

@@ -108,6 +108,9 @@ class Method(nn.Module):
     name: ClassVar[str]  # in commands and files
     Config: ClassVar[type[Config]]
     learns_landmarks: ClassVar[bool] = False  # from annotated images
+    note: ClassVar[str] = ""  # for whoever uses its landmarks
+    # What its paper calls detected: closer than this share of the picture's side.
+    detected_within: ClassVar[float | None] = None
     # How annotated landmarks are regressed from discovered ones: LandmarkRegression's.
     regression: ClassVar[dict[str, Any]] = {}
 

@@ -28,16 +28,14 @@ The paper leaves open, and we chose:
   landmarks are in the frame, and how the frame moves. Every step has its own stack, or
   all share one (``shared``); outputs are each landmark's own.
 * every step is told the landmarks, not only the last (``deep``).
-* frames are always cut from ``F_conv`` itself: cutting them from one another would blur
-  what is read again and again.
+* frames are cut from ``F_conv`` itself: one cut from another would blur ever more.
 * the scale term acts on the frames of the last step, and there on the last move alone
   (``scale_on``). Forcing earlier frames to the final size, too, narrows the view before
   the landmark is in it; and where it may act through all moves, two of them turn frames
   inside out, since it sees their product only. The global frame is to hold the whole
   garment.
-* how fast frames learn: ``pace`` times as fast as the rest. A frame is six numbers,
-  each a sum over all hidden units, so at the common rate it leaves the image, or
-  collapses, within a few of Adam's steps.
+* frames learn ``pace`` times as fast as the rest: their six numbers, each a sum of all
+  hidden units, would leave the image, or collapse, within a few of Adam's steps.
 * the hull is that of the landmarks inside the image, seen or not; with fewer than three
   there is no term. Slots that a garment does not have are left out everywhere.
 * optimiser, batch and length of the training: see ``fit_options`` and the presets.
@@ -433,6 +431,8 @@ class OnTrunk(Method):
 
     Config = DlanConfig
     learns_landmarks = True
+    note = "each picture is given all landmarks, also those that its garment lacks"
+    detected_within = 35 / 512  # section 5
 
     def __init__(self, config: DlanConfig):
         super().__init__(config)

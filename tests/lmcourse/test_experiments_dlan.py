@@ -218,6 +218,8 @@ def test_hulls_of_garments_are_usual(batch):
         ("dlan-ladder", "DLAN,hull"),
         *(("dlan-ladder", row) for row in PARADIGMS),
         ("dlan-doses", "ST@clutter"),
+        ("dlan-boxes", "detector"),
+        ("dlan-boxes", "joint"),
         ("dlan-speed", "HR-ST,M=2"),
         ("dlan-speed", "window"),
     ],
@@ -253,6 +255,37 @@ def test_windows_proposals_and_oracle_share_a_network(tmp_path, monkeypatch):
     problem = PROBLEMS["dlan-ladder"]
     made = [problem.train(row, 0)[0].state_dict() for row in ("window", "oracle")]
     assert all(torch.equal(made[0][name], made[1][name]) for name in made[0])
+
+
+def test_who_learns_in_boxes_says_so():
+    config = DlanConfig.garments64()
+    for name, way in PARADIGMS.items():
+        assert way.boxed == Cell.read(name).configure(config).cut_out
+        batch = garments(64, range(4)).batch(range(4))
+        method, seen = network(Cell.read(name), config), batch.keys() - {"box"}
+        if way.boxed:  # a moved box is another lesson
+            moved = batch | {"box": batch["box"] + 0.3}
+            assert _loss(method, moved) != _loss(method, batch)
+        else:
+            assert _loss(method, {k: batch[k] for k in seen}) == _loss(method, batch)
+
+
+def _loss(method, batch) -> float:
+    torch.manual_seed(0)
+    with torch.no_grad():
+        return float(sum(method.losses(batch).values()))
+
+
+@pytest.mark.parametrize("setting", ["detector", "joint"])
+def test_landmarks_in_given_boxes_are_those_of_the_own_box(setting):
+    torch.manual_seed(0)
+    method = network(Cell.read(setting), DlanConfig.garments64()).eval()
+    images = torch.rand(3, 3, 64, 64)
+    with torch.no_grad():
+        own = experiment.in_boxes(method, images, method.boxes(images))
+        torch.testing.assert_close(own, method.landmarks(images))
+        half = torch.tensor([[-1.0, -1, 0, 0]]).expand(3, 4)
+        assert (experiment.in_boxes(method, images, half) - own).abs().max() > 0.01
 
 
 @pytest.mark.parametrize("budget", ["quick", "class", "full"])

@@ -1,9 +1,12 @@
 """What the notebooks on garments measure and draw with."""
 
+import math
+
 import pytest
 import torch
 
-from lmcourse import fashion
+from lmcourse import fashion, fashion_results
+from lmcourse.experiments.dlan import PROBLEMS
 from lmlib.geometry import pixel_grid
 
 
@@ -50,3 +53,43 @@ def test_a_legend_takes_no_room_from_the_pictures():
     fashion.legend(fig)
     fig.canvas.draw()
     assert axes[0].get_window_extent().width > 0.9 * alone
+
+
+def test_effects_stand_at_their_means_and_the_paper_beside():
+    fig, ax = fashion.figure(6, 2)
+    one = {"pdl": (3.0, 1.0, 5.0), "pdl_4": (2.0, -math.inf, math.inf), "pdl_2": None}
+    fashion_results.draw_effects(ax, {"a": one, "b": one}, {"a": 7.0})
+    means = [line.get_xdata()[0] for line in ax.lines if line.get_marker() in "os^"]
+    assert means == [3.0, 2.0] * 2
+    assert [x.get_xdata()[0] for x in ax.lines if x.get_marker() == "D"] == [7.0]
+    bars = [c.get_segments()[0] for c in ax.collections if len(c.get_segments())]
+    assert [bar[:, 0].tolist() for bar in bars] == [[1.0, 5.0]] * 2  # one run: no bar
+
+
+def test_methods_are_drawn_with_intervals_over_seeds():
+    fig, ax = fashion.figure(6, 2)
+    runs = {"DLAN": [[50.0, 52.0, 54.0], []], "FC": [[30.0], [40.0, 42.0]]}
+    fashion_results.draw_methods(ax, ["a", "b"], runs, "title")
+    points = [line for line in ax.lines if line.get_marker() in "^o"]
+    assert [float(line.get_ydata()[0]) for line in points] == [52.0, 30.0, 41.0]
+    low, high = ax.collections[0].get_segments()[0][:, 1]
+    assert low == pytest.approx(52 - 2.92 * 2 / 3**0.5, abs=0.01)  # Student's t
+    assert high == pytest.approx(104 - low)
+
+
+def test_every_figure_of_rows_is_drawn_from_what_is_asked_for(monkeypatch):
+    shown, asked = [], []
+    monkeypatch.setattr(fashion_results, "show", lambda fig, alt: shown.append(alt))
+
+    def rates(setting, metric):
+        asked.append((setting, metric))
+        return [0.6, 0.7] if metric.startswith("overlap") else [40.0, 44.0, 45.0]
+
+    fashion_results.show_groups(rates)
+    fashion_results.show_where_it_leads(rates)
+    fashion_results.show_boxes(rates, 36.0)
+    known = PROBLEMS["dlan-ladder"], PROBLEMS["dlan-boxes"]
+    for setting, metric in asked:
+        assert any(setting in p.settings and metric in p.metrics(setting)
+                   for p in known)  # fmt: skip
+    assert len(shown) == 3 and len({*asked}) > 60

@@ -3,8 +3,12 @@
 import json
 
 import pytest
+import torch
 
+from lmlib import load
 from lmlib.cli import main
+from lmlib.datasets import open_data
+from lmlib.evaluation import pdl
 from lmscenes import Garments
 from lmscenes.fld_files import write_fld
 
@@ -44,3 +48,47 @@ def test_a_folder_without_landmarks_is_refused(folder, tmp_path, capsys):
     words = ["train", "dlan", "--data", f"folder:{folder}/img", *SMALL]
     assert main([*words, "--out", str(out)]) == 2
     assert "no landmarks, which dlan learns from" in capsys.readouterr().err
+
+
+def test_evaluate_counts_detections_by_name(folder, tmp_path, capsys):
+    out = tmp_path / "dlan.safetensors"
+    words = ["train", "dlan", "--data", f"fld:{folder}", *SMALL, "--out", str(out)]
+    assert main(words) == 0
+    capsys.readouterr()
+    where = ["evaluate", str(out), "--data", f"fld:{folder}", "--device", "cpu"]
+    assert main([*where, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    test = open_data(f"fld:{folder}", "test", 32)
+    batch = test.batch(test.indices)
+    points, seen = load(out, "cpu").landmarks(batch["image"]), batch["visible"]
+    counted = answer["detected"]
+    assert counted["all"] == pytest.approx(100 * pdl(points, batch["landmarks"], seen))
+    assert counted["within"] == 35 / 512 and answer["names"] == [*Garments.names]
+    for slot, rate in enumerate(counted["per_landmark"]):
+        mask = seen & (torch.arange(8) == slot)
+        share = 100 * pdl(points, batch["landmarks"], mask)
+        assert rate == pytest.approx(share, abs=1e-3)
+    assert main(where) == 0
+    said = capsys.readouterr().out
+    assert f"detected {counted['all']:.1f} % of the visible landmarks" in said
+    assert "6.84 % of the side" in said
+    assert f"waistline left: {answer['per_landmark'][4]:.2f}" in said
+    assert f"hem right: {counted['per_landmark'][7]:.1f}" in said
+
+
+def test_landmarks_of_other_things_are_not_named_after_clothes(tmp_path, capsys):
+    out = tmp_path / "dlan.safetensors"
+    words = ["train", "dlan", "--data", "scene:cars", *SMALL, "--out", str(out)]
+    assert main([*words, "--images", "0:8"]) == 0
+    assert main(["evaluate", str(out), "--test", "test:0:4", "--device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    assert "front wheel: " in said and "collar" not in said
+
+
+def test_predict_says_that_kinds_are_not_told_apart(folder, tmp_path, capsys):
+    out = tmp_path / "dlan.safetensors"
+    words = ["train", "dlan", "--data", f"fld:{folder}", *SMALL, "--out", str(out)]
+    assert main(words) == 0
+    table = ["--out", str(tmp_path / "points.csv"), "--device", "cpu"]
+    assert main(["predict", str(out), str(folder / "img"), *table]) == 0
+    assert "also those that its garment lacks" in capsys.readouterr().out

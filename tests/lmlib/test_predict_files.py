@@ -40,6 +40,7 @@ class Middle(Landmarker):
     def __init__(self):
         nn.Module.__init__(self)  # a landmarker in all but its network
         self.method = nn.Linear(1, 1)
+        self.method.note = ""
         self.metadata = {}
         given = {"size": 16, "frame": 16, "image_channels": 3}
         self.config = type("Config", (), given)

@@ -401,6 +401,39 @@ def test_the_pattern_stays_on_the_cloth():
     assert (still["points"] - moved["points"]).abs().amax((1, 2, 3)).median() > 1
 
 
+def patches(images, rows, points, reach):
+    """Patches (n, C (2 reach + 1)^2) of images ``rows`` (n,) around points (n, 2)."""
+    padded = F.pad(images, (reach,) * 4, mode="replicate")
+    at = to_pixels(points, images.shape[-2:]).round().long()
+    at = at.clamp(0, images.shape[-1] - 1)
+    cut = padded.unfold(2, 2 * reach + 1, 1).unfold(3, 2 * reach + 1, 1)
+    return cut[rows, :, at[:, 1], at[:, 0]].flatten(1)
+
+
+def told(seen, rows, slots):
+    """Share of patches whose slot their five nearest in other images tell."""
+    away = torch.cdist(seen, seen).masked_fill(rows[:, None] == rows, torch.inf)
+    near = slots[away.topk(5, largest=False).indices]
+    return (near.mode(1).values == slots).float().mean().item()
+
+
+def test_cloth_does_not_tell_the_landmark(rack):
+    """A patch of bare cloth beside a landmark says no more of its slot than a guess;
+    one at the landmark, with collar, cuff or hem in it, does."""
+    reach = 3
+    bare = -F.max_pool2d(-rack["mask"], 2 * reach + 1, 1, reach)[:, 0] > 0.5
+    rows, slots = (rack["visible"] & bare.flatten(1).any(1)[:, None]).nonzero().T
+    points = rack["landmarks"][rows, slots]
+    cells = pixel_grid(SIZE, SIZE).flatten(0, 1)
+    off = torch.cdist(points, cells).masked_fill(~bare.flatten(1)[rows], torch.inf)
+    beside, close = cells[off.argmin(1)], off.amin(1) < 0.4  # of the same part
+    rows, slots, points, beside = (x[close] for x in (rows, slots, points, beside))
+    guess = slots.bincount().max().item() / len(slots)
+    cloth = told(patches(rack["image"], rows, beside, reach), rows, slots)
+    landmark = told(patches(rack["image"], rows, points, reach), rows, slots)
+    assert len(slots) > 200 and cloth < guess + 0.05 and landmark > guess + 0.1
+
+
 def test_no_body_shows_through_its_clothes():
     """The mask has no holes: closing it adds next to nothing but notches."""
     b = Garments(128, users=1.0, occluders=0.0, distractors=0.0).batch(range(42))
