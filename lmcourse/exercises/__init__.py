@@ -16,7 +16,8 @@ dtype and changed inputs become hints before it sees them. So the library's vers
 take the same arguments as ``fn``.
 
 ``level``, ``minutes`` and ``example`` (arguments of a small call, or a function that
-makes them) tell the student what to expect; the expected result is the library's.
+makes them; its docstring, if it has one, describes them in their place) tell the
+student what to expect; the expected result is the library's.
 """
 
 import dis
@@ -62,7 +63,9 @@ class Exercise:
             lines.append(f"{self.level}, about {self.minutes} minutes")
         if self.example is not None:
             given = self.example() if callable(self.example) else self.example
+            words = callable(self.example) and self.example.__doc__
             call = f"{self.name}({', '.join(map(_brief, given))})"
+            call = f"{self.name}(...) of {_one_line(words)}" if words else call
             lines.append(f"expected: {call} is {_brief(self.library(*given))}")
         look = {"initial_indent": INDENT, "subsequent_indent": INDENT + "  "}
         return "".join(f"\n{textwrap.fill(line, WIDTH, **look)}" for line in lines)
@@ -239,7 +242,14 @@ def _brief(value) -> str:
         return "generator"
     if isinstance(value, Affine):
         return f"Affine({_brief(value.matrix)})"
+    if inspect.isfunction(value):
+        return value.__name__
     return repr(value)
+
+
+def _one_line(words: str) -> str:
+    line = " ".join(words.split()).rstrip(".")
+    return line[0].lower() + line[1:]
 
 
 def _describe(value) -> str:

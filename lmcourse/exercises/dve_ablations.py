@@ -26,6 +26,7 @@ def _directions(spread):
     library=effective_dimension,
     level="medium",
     minutes=10,
+    example=(torch.tensor([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]]),),
 )
 def _examine_effective_dimension(fn) -> str | None:
     g = torch.Generator().manual_seed(0)
@@ -81,7 +82,16 @@ def wild_matches(errors, valid, limit):
 
 
 @exercise(
-    "wild_matches", solution=wild_matches, library=wild_matches, level="easy", minutes=8
+    "wild_matches",
+    solution=wild_matches,
+    library=wild_matches,
+    level="easy",
+    minutes=8,
+    example=(
+        torch.tensor([[1.0, 2.0], [30.0, 4.0]]),
+        torch.tensor([[True, True], [True, False]]),
+        10.0,
+    ),
 )
 def _examine_wild_matches(fn) -> str | None:
     errors = torch.tensor([[1.0, 2.0, 30.0], [4.0, 50.0, 15.0], [3.0, 10.0, 6.0]])
@@ -138,6 +148,12 @@ def _three(middle, low, high):
     library=bootstrap_interval,
     level="hard",
     minutes=15,
+    example=(
+        torch.tensor([[1.0], [2.0], [3.0]]),
+        torch.tensor([[2.0], [2.0], [5.0]]),
+        torch.ones(3, 1, dtype=bool),
+        torch.tensor([[0, 1, 2], [0, 0, 1], [2, 2, 1]]),
+    ),
 )
 def _examine_bootstrap_interval(fn) -> str | None:
     g = torch.Generator().manual_seed(0)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from lmcourse.exercises import exercise
 from lmcourse.exercises.compare import close, first_hint
-from lmlib.geometry import pixel_grid, to_pixels
+from lmlib.geometry import Affine, pixel_grid, to_pixels
 from lmlib.methods import dve
 from lmlib.warps import dve_warp
 
@@ -35,6 +35,11 @@ def _library_one_pair_loss(source, target, where):
     library=_library_one_pair_loss,
     level="medium",
     minutes=10,
+    example=(
+        torch.tensor([[[1.0]]]),
+        torch.tensor([[[0.0, 1.0]]]),
+        torch.tensor([[1.0, 0.0]]),
+    ),
 )
 def _examine_one_pair_loss(fn) -> str | None:
     generator = torch.Generator().manual_seed(0)
@@ -99,7 +104,18 @@ def where_in_v(warp, cells, zoom):
 
 
 @exercise(
-    "where_in_v", solution=where_in_v, library=where_in_v, level="hard", minutes=15
+    "where_in_v",
+    solution=where_in_v,
+    library=where_in_v,
+    level="hard",
+    minutes=15,
+    example=lambda: (
+        Affine.from_parameters(
+            torch.zeros(1), torch.ones(1), torch.tensor([[0.2, 0.0]])
+        ),
+        2,
+        0.5,
+    ),
 )
 def _examine_where_in_v(fn) -> str | None:
     warp, cells, zoom = dve_warp(1, torch.Generator().manual_seed(3)), 6, 0.75
@@ -163,6 +179,10 @@ def _library_exchange_many(source, auxiliaries):
     library=_library_exchange_many,
     level="medium",
     minutes=10,
+    example=(
+        torch.tensor([[[1.0]], [[0.0]]]),
+        torch.tensor([[[[1.0]], [[0.0]]], [[[0.0]], [[1.0]]]]),
+    ),
 )
 def _examine_exchange_many(fn) -> str | None:
     generator = torch.Generator().manual_seed(1)
@@ -234,6 +254,7 @@ def _library_matching_gradient(probability, distance):
     library=_library_matching_gradient,
     level="medium",
     minutes=10,
+    example=(torch.tensor([[0.5, 0.5]]), torch.tensor([[0.0, 2.0]])),
 )
 def _examine_matching_gradient(fn) -> str | None:
     generator = torch.Generator().manual_seed(2)

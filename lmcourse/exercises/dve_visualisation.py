@@ -49,6 +49,17 @@ def _turned_like(got, right):
     library=common_colours,
     level="hard",
     minutes=15,
+    example=(
+        torch.tensor(
+            [
+                [
+                    [[3.0, -3.0, 0.0, 0.0]],
+                    [[0.0, 0.0, 2.0, -2.0]],
+                    [[1.0, 1.0, -1.0, -1.0]],
+                ]
+            ]
+        ),
+    ),
 )
 def _examine_common_colours(fn) -> str | None:
     g = torch.Generator().manual_seed(0)
@@ -120,6 +131,12 @@ def surface_errors(found, here, there, near):
     library=surface_errors,
     level="hard",
     minutes=15,
+    example=(
+        torch.tensor([2, 1, 0]),
+        torch.tensor([[0.0, 0.0], [1.0, 0.0], [9.0, 0.0]]),
+        torch.tensor([[0.0, 0.0], [math.nan, math.nan], [1.1, 0.0]]),
+        0.2,
+    ),
 )
 def _examine_surface_errors(fn) -> str | None:
     # Places on a line of skin, on a slant. Here: one cell lies beside the skin, and one
@@ -203,6 +220,7 @@ def mutual_matches(scores):
     library=mutual_matches,
     level="medium",
     minutes=10,
+    example=(torch.tensor([[3.0, 1.0], [2.0, 0.0]]),),
 )
 def _examine_mutual_matches(fn) -> str | None:
     g = torch.Generator().manual_seed(3)

@@ -41,12 +41,26 @@ class _Toy:
         return self.decode(*self.encode(images))
 
 
+class _Spelled:
+    """A network whose image is its code, spelled out: a point and three vectors."""
+
+    def __repr__(self):
+        return "<images are [point, vector, vector, wall's vector]>"
+
+    def encode(self, images):
+        return images[:, :1], images[:, 1:]
+
+    def decode(self, points, vectors):
+        return torch.cat([points, vectors], dim=1)
+
+
 @exercise(
     "another_person",
     solution=another_person,
     library=another_person,
     level="easy",
     minutes=5,
+    example=(_Spelled(), torch.tensor([[1, 2, 3, 4]]), torch.tensor([[5, 6, 7, 8]])),
 )
 def _examine_another_person(fn) -> str | None:
     g = torch.Generator().manual_seed(1)
@@ -95,7 +109,16 @@ def moved_ratio(before, asked, found):
 
 
 @exercise(
-    "moved_ratio", solution=moved_ratio, library=moved_ratio, level="medium", minutes=10
+    "moved_ratio",
+    solution=moved_ratio,
+    library=moved_ratio,
+    level="medium",
+    minutes=10,
+    example=(
+        torch.tensor([[[0.0, 0.0]]]),
+        torch.tensor([[[0.4, 0.0]]]),
+        torch.tensor([[[0.3, 0.0]]]),
+    ),
 )
 def _examine_moved_ratio(fn) -> str | None:
     g = torch.Generator().manual_seed(2)
@@ -152,7 +175,17 @@ def in_between(first, second, t_points, t_vectors):
 
 
 @exercise(
-    "in_between", solution=in_between, library=in_between, level="easy", minutes=5
+    "in_between",
+    solution=in_between,
+    library=in_between,
+    level="easy",
+    minutes=5,
+    example=(
+        (torch.tensor([[[0.0, 0.0]]]), torch.tensor([[[0.0]]])),
+        (torch.tensor([[[0.4, 0.8]]]), torch.tensor([[[2.0]]])),
+        0.25,
+        1.0,
+    ),
 )
 def _examine_in_between(fn) -> str | None:
     g = torch.Generator().manual_seed(3)

@@ -271,12 +271,22 @@ def eye_centre_distance_library(points):
     return evaluation.normaliser_distance(points, None, "eye_centres")
 
 
+def _one_face():
+    """One face whose points are all 0 but 36 (-0.4, 0), 39 (-0.2, 0), 42 (0.2, 0.3)
+    and 45 (0.4, 0.5)."""
+    points = torch.zeros(1, 68, 2)
+    points[0, [36, 39], 0] = torch.tensor([-0.4, -0.2])
+    points[0, [42, 45]] = torch.tensor([[0.2, 0.3], [0.4, 0.5]])
+    return (points,)
+
+
 @exercise(
     "eye_centre_distance",
     solution=eye_centre_distance_solution,
     library=eye_centre_distance_library,
     level="easy",
     minutes=5,
+    example=_one_face,
 )
 def examine_eye_centre_distance(fn):
     generator = torch.Generator().manual_seed(11)

@@ -46,6 +46,12 @@ def _figures():
     library=nearest_shape,
     level="hard",
     minutes=15,
+    example=(
+        torch.tensor([[[0.0, 0.0], [0.0, 2.0], [-2.0, 2.0]]]),
+        torch.tensor(
+            [[[0.0, 0.0], [1.0, 0.0], [2.0, 0.0]], [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]]]
+        ),
+    ),
 )
 def _examine_nearest_shape(fn) -> str | None:
     points, prototypes, label = _figures()

@@ -223,12 +223,24 @@ def equivariance_loss(detect: Callable, images: Tensor, warp: Warp) -> Tensor:
     return (moved - found).square().sum(dim=-1).mean()  # sum over x, y; mean over N, K
 
 
+def always_the_centre(images):
+    """A detector that answers with the same place in every picture."""
+    return torch.zeros(len(images), 1, 2)
+
+
 @exercise(
     "equivariance_loss",
     solution=equivariance_loss,
     library=equivariance_loss,
     level="medium",
     minutes=10,
+    example=lambda: (
+        always_the_centre,
+        torch.zeros(1, 1, 2, 2),
+        Affine.from_parameters(
+            torch.zeros(1), torch.ones(1), torch.tensor([[0.4, 0.0]])
+        ),
+    ),
 )
 def _examine_equivariance_loss(fn) -> str | None:
     generator = torch.Generator().manual_seed(0)

@@ -5,7 +5,9 @@ import pytest
 from lmcourse import exercises
 
 OF = ("shapes", "heatmaps", "warps", "measuring", "seqmt_method", "seqmt_training")
-OF += ("seqmt_ablations", "seqmt_visualisation")
+OF += ("seqmt_ablations", "seqmt_visualisation", "lmdis_method", "lmdis_training")
+OF += ("lmdis_ablations", "lmdis_visualisation", "dve_method", "dve_training")
+OF += ("dve_ablations", "dve_visualisation")
 
 
 def registered():
@@ -15,11 +17,12 @@ def registered():
 
 
 @pytest.mark.parametrize("file", OF)
-def test_every_exercise_of_a_file_says_level_and_minutes(file):
+def test_every_exercise_of_a_file_says_level_minutes_and_what_to_expect(file):
     tasks = [t for t in registered() if t.examine.__module__.endswith(f".{file}")]
     assert tasks
     for task in tasks:
         assert f"{task.level}, about {task.minutes} minutes" in task.about()
+        assert "expected: " in task.about(), task.name
 
 
 def test_examples_are_what_the_solution_gives_too():

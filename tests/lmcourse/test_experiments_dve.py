@@ -55,6 +55,8 @@ def test_every_setting_has_its_configuration(name):
 
 def test_printed_tables_name_settings_that_exist_or_are_other_lengths():
     for name, table in paper_tables("dve").items():
+        if not table.metric:  # 300-W, which none of our experiments answers to
+            continue
         for row, cells in table.rows.items():
             for column in cells:
                 setting = table.setting.format(row=row, column=column)

@@ -11,6 +11,7 @@ from lmcourse.evidence.effects import paired_interval, seeds_needed, shares
 from lmcourse.evidence.paper import paper_tables
 from lmcourse.evidence.results import latest, read_rows, summarise
 from lmcourse.exercises.seqmt_ablations import labels_needed
+from lmcourse.experiments.seqmt_images import middle_of_blocks
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 
@@ -20,6 +21,15 @@ def words(number: str) -> str:
     (path,) = FOLDER.glob(f"{number}_*.ipynb")
     notebook = nbformat.v4.reads(path.read_text(encoding="utf-8"))
     texts = [c.source for c in notebook.cells if c.cell_type == "markdown"]
+    return " ".join(" ".join(texts).split())
+
+
+def printed(number: str) -> str:
+    """All text that a notebook's cells have printed, in one line."""
+    (path,) = FOLDER.glob(f"{number}_*.ipynb")
+    notebook = nbformat.v4.reads(path.read_text(encoding="utf-8"))
+    outputs = [o for c in notebook.cells for o in c.get("outputs", [])]
+    texts = [o.get("text", o.get("data", {}).get("text/plain", "")) for o in outputs]
     return " ".join(" ".join(texts).split())
 
 
@@ -40,6 +50,22 @@ def blocks():
 
 def saving(curve: dict[int, float], error: float) -> float:
     return labels_needed(list(curve), list(curve.values()), error)
+
+
+def test_10_to_12_have_one_number_for_the_middle_of_the_figure():
+    middle = f"{middle_of_blocks():.1f}"
+    assert f"all in the middle 0 {middle} 7%" in printed("10")
+    assert f"all five in the middle of the figure: {middle} px off" in printed("11")
+    assert f"middle of the figure: {middle} px;" in printed("12")
+    assert f"none is near {middle} px, the middle of the figure" in words("12")
+
+
+def test_12_says_that_both_help_the_papers_hands():
+    rows = paper_tables("seqmt")["table-2"].rows
+    plain = rows["Seq-MT(L)"][5]
+    classes, elt = (rows[f"Seq-MT({x})"][5] / plain for x in ("L+C", "L+T"))
+    said = f"classes leave {classes:.2f} of the error, the ELT {elt:.2f}"
+    assert said in words("12")
 
 
 def test_12_says_what_equivariance_is_worth_in_labels(table, blocks):
