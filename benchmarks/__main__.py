@@ -27,7 +27,7 @@ def main(names: list[str]) -> int:
     for name in names or known:
         print(f"{name} ...", flush=True)
         for row in importlib.import_module(f"benchmarks.{name}").run():
-            rows.append({**row, "threads": torch.get_num_threads()})
+            rows.append({"threads": torch.get_num_threads()} | row)
     for row in rows:
         print(json.dumps(row))
     return 0

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
@@ -31,7 +32,7 @@ from lmcourse.plots import as_array, draw_image
 from lmlib.checkpoints import read_metadata
 from lmlib.geometry import from_pixels, pixel_grid, to_pixels
 from lmlib.methods.salvton import STAGES, Salvton, SalvtonConfig
-from lmlib.methods.salvton.flows import VISIBLE, Links, squares, warp
+from lmlib.methods.salvton.flows import ABSENT, VISIBLE, Links, squares, warp
 from lmlib.methods.salvton.patches import Patches
 from lmlib.palette import COLOURS
 from lmlib.samples import Batch, Stored
@@ -241,6 +242,24 @@ def save_picture(picture: Tensor, path: Path) -> None:
     """A picture ``(1|3, H, W)`` in [0, 1] as a file."""
     values = (255 * as_array(picture).clip(0, 1)).round().astype("uint8")
     Image.fromarray(values).save(path)
+
+
+def dotted(picture: Tensor, links: Links, without: int, high: int = 512) -> Tensor:
+    """A picture ``(3, H, W)`` of a person, enlarged, with dots where landmarks are, all
+    but one: in the colour of their part, rings if occluded, none if absent."""
+    height, width = high, high * picture.shape[-1] // picture.shape[-2]
+    made = enlarged(picture, (height, width), Wall.coarse).clone()
+    pixels = pixel_grid(height, width)
+    for k, state in enumerate(links.attribute[0].tolist()):
+        if state == ABSENT or k == without:
+            continue
+        far = (pixels - links.person[0, k]) * torch.tensor([width, height]) / 2
+        far = far.norm(dim=-1)
+        paint = torch.tensor(to_rgb(PAINT[part_of(k)])).view(3, 1)
+        made[:, far < high / 85] = 1.0
+        inner = (far < high / 110) & (far > (state != VISIBLE) * high / 220)
+        made[:, inner] = paint
+    return made
 
 
 # -- flows to look at ------------------------------------------------------------------

@@ -6,7 +6,11 @@ how many landmarks take part, how exactly they lie, whether they join what belon
 together, and how sharply a pixel looks.
 """
 
+import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
@@ -150,6 +154,49 @@ def coarse(flow: Tensor, mask: Tensor, cell: int) -> Tensor:
         known = torch.maximum(known, (near > 0).float())
     how = {"mode": "bilinear", "align_corners": False}
     return F.interpolate(mean, size=flow.shape[-2:], **how)
+
+
+# -- what a local flow costs -----------------------------------------------------------
+
+
+def some_search(
+    size: tuple[int, int], window: tuple[int, int], landmarks: int, plain: bool
+) -> Callable[[], Tensor]:
+    """A local flow of random features of an image, 16 numbers a pixel, to be measured;
+    ``plain`` as in ``match``."""
+    generator = torch.Generator().manual_seed(0)
+    features = torch.rand(2, 1, 16, *size, generator=generator)
+    points = 1.4 * torch.rand(2, 1, landmarks, 2, generator=generator) - 0.7
+    sides = torch.tensor(window[::-1]).float().expand(1, landmarks, 2)
+    turns = torch.eye(2).expand(1, landmarks, 2, 2)
+    beta, active = torch.full((landmarks,), 0.1), torch.ones(1, landmarks).bool()
+
+    def search() -> Tensor:
+        cut = (windows(each, size, window) for each in points)
+        return match(*features, *cut, sides, turns, beta, active, plain=plain)
+
+    return search
+
+
+def costs(step: Callable[[], object]) -> tuple[float, float]:
+    """The largest memory in MB that a step's tensors have at one time, beyond those
+    that were there before, and its processor time in seconds, on a CPU."""
+    step()
+    start = time.process_time()
+    step()
+    seconds = time.process_time() - start
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # no lines of its own on stderr
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities, profile_memory=True) as seen:
+        step()
+    events = [
+        each
+        for each in seen.profiler.kineto_results.events()
+        if each.name() == "[memory]"
+    ]
+    events.sort(key=lambda each: each.start_ns())
+    held = accumulate(each.nbytes() for each in events)
+    return max(held, default=0) / 2**20, seconds
 
 
 # -- a first picture -------------------------------------------------------------------

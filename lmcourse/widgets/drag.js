@@ -127,12 +127,17 @@ function render({ model, el }) {
     if (points.length !== handles.length) build();
     else place();
   };
+  const renamed = () => {  // another number of names: the points follow
+    if (model.get("names").length === points.length) build();
+  };
   model.on("change:image", repaint);
+  model.on("change:names", renamed);
   model.on("change:alt", describe);
   model.on("change:points", changed);
   build(); repaint(); describe();
   return () => {
     model.off("change:image", repaint);
+    model.off("change:names", renamed);
     model.off("change:alt", describe);
     model.off("change:points", changed);
   };

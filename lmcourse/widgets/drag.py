@@ -32,7 +32,8 @@ class DragPoints(
             first, as in ``Explorer``; ``output_size`` is its size in inches.
         alt: one sentence on what the picture shows.
 
-    ``points`` is a list of [x, y] kept equal on both sides: set it, or observe it.
+    ``points`` is a list of [x, y] kept equal on both sides: set it, or observe it. For
+    another number of points set ``names`` first.
     """
 
     image = traitlets.Unicode().tag(sync=True)
@@ -128,8 +129,12 @@ class DragPoints(
                 points[which.value][sides.index(change.owner)] = change.new
                 self.points = points
 
+        def name_points(_):
+            which.options = [(name, k) for k, name in enumerate(self.names)]
+
         show_point()
         which.observe(show_point, "value")
+        self.observe(name_points, "names")
         self.observe(show_point, "points")
         for side in sides:
             side.observe(move_point, "value")

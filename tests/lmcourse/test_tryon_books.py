@@ -8,7 +8,7 @@ import torch
 
 from lmcourse import fitting_room as room
 from lmcourse import tryon_editor as editing
-from lmcourse.tryon_lab import Lab, Setting, coarse
+from lmcourse.tryon_lab import Lab, Setting, coarse, costs, some_search
 from lmlib.geometry import to_pixels
 from lmlib.methods.salvton import Salvton, SalvtonConfig, links_of
 from lmlib.methods.salvton.flows import standing, warp
@@ -108,6 +108,23 @@ def test_the_laboratory_answers_as_geometry_demands():
     assert whole > lab.psnr(lab.warps(Setting())[0]).mean()
 
 
+def test_memory_is_what_is_held_at_one_time():
+    def step():
+        kept = torch.ones(2, 2**18)  # 2 MB
+        for _ in range(3):
+            kept = kept + torch.ones(2**18)  # 1 MB, and 2 for the sum
+        return kept
+
+    memory, seconds = costs(step)
+    assert 4.9 < memory < 5.3 and seconds >= 0
+
+
+def test_the_plain_search_finds_the_same_and_takes_more_memory():
+    plain, ours = (some_search((64, 48), (13, 11), 4, p) for p in (True, False))
+    torch.testing.assert_close(plain(), ours(), rtol=1e-4, atol=1e-4)
+    assert costs(plain)[0] > 3 * costs(ours)[0]
+
+
 # -- the editor ------------------------------------------------------------------------
 
 
@@ -186,5 +203,119 @@ def test_drop_downs_choose_the_person_and_the_sleeves():
     assert editor.hand.value["change (%)"] == 0
     chooser.controls["sleeves"].value = "both absent"
     assert editor.sleeves == "both absent" and editor.hand.value["change (%)"] > 0
+    drag = chooser.controls["landmark"]
+    drag.options = drag.options[:3]  # all 32 take long
     chooser.sweep()  # ends where it began
     assert (editor.number, editor.sleeves) == (1, "both absent")
+
+
+def test_a_garment_is_put_on_white_as_the_command_does():
+    batch = dict(room.one(some(), 0))
+    mask = batch["garment_mask"]
+    shadow = 0.7 + 0.3 * mask  # all that is beside the garment is grey
+    photographed = batch | {
+        "garment": batch["garment"] * shadow,
+        "garment_mask": 0.1 + 0.8 * mask,  # as JPEG and resizing make it
+    }
+    clean = editing.Fitting(fitting().method, batch, annotated=True)
+    made = editing.Fitting(fitting().method, photographed, annotated=True)
+    for name in ("garment", "garment_mask"):
+        torch.testing.assert_close(made.batch[name], clean.batch[name])
+    torch.testing.assert_close(made.picture(), clean.picture())
+    assert (photographed["garment"] != batch["garment"]).any()  # the caller's stays
+
+
+# -- a single landmark -----------------------------------------------------------------
+
+
+@cache
+def shipped():
+    method = room.network()
+    batch = room.triplets((100_009,), method.config.shape)
+    return editing.Fitting(method, batch)
+
+
+@pytest.mark.parametrize("k", [3, 12, 24, 28])
+def test_one_landmark_changes_the_picture_near_it(k):
+    fit = shipped()
+    moved = fit.links.person[0, k] + torch.tensor([0.08, 0.08])
+    links = fit.edited(places={k: moved})
+    assert (links.person != fit.links.person).any(-1).sum() == 1
+    changed = editing.change(fit.picture(), fit.picture(links))
+    near = fit.near(links)
+    assert changed[near].mean() > 5 * changed[~near].mean() > 0
+    assert near.float().mean() < 0.12
+
+
+def test_an_absent_landmark_is_switched_off():
+    fit, k = shipped(), 12
+    gone = {k: editing.ABSENT}
+    links = fit.edited(states=gone)
+    assert links.attribute[0, k] == editing.ABSENT
+    picture = fit.picture(links)
+    assert editing.change(fit.picture(), picture)[fit.near(links)].max() > 0.02
+    cut = fit.method.warps(*room.seen(fit.batch), links).local
+    assert not cut.active[0, k] and not cut.flow[0, k].any()
+    maps = fit.method.maps(links)[0]
+    assert (maps[k] == -1).all() and (maps[13] != -1).any()
+
+
+def test_a_landmark_stays_where_the_hand_put_it():
+    editor = editing.Editor([fitting(0), fitting(2)])
+    editor.take(3)
+    assert len(editor.hand.points) == len(editor.hand.names) == 1
+    assert editor.hand.value["change (%)"] == 0  # to take it moves nothing
+    x, y = editor.hand.points[0]
+    editor.hand.points = [[x + 0.2, y - 0.1]]
+    assert editor.hand.value["change (%)"] > 0
+    editor.take(15)
+    editor.set_state(editing.ABSENT)
+    editor.take(editing.ALL)
+    assert len(editor.hand.points) == 4 and {*editor.places} == {3}
+    points = [list(p) for p in editor.hand.points]
+    points[0][1] += 0.2  # the collar takes 4 along, and no longer 3
+    editor.hand.points = points
+    links, found = editor.links(editor.hand.tensor()), editor.fitting.links
+    torch.testing.assert_close(links.person[0, 3], torch.tensor([x + 0.2, y - 0.1]))
+    step = links.person[0, 4] - found.person[0, 4]
+    torch.testing.assert_close(step, torch.tensor([0.0, 0.2]))
+    assert links.attribute[0, 15] == editing.ABSENT
+    editor.take(4)  # where the collar took it
+    torch.testing.assert_close(editor.hand.tensor()[0], links.person[0, 4])
+    assert editor.hand.value["change (%)"] > 0
+    editor.choose(1)
+    assert editor.hand.value["change (%)"] == 0 and editor.landmark == 4
+
+
+def test_menus_take_a_landmark_say_what_it_is_and_put_all_back():
+    editor = editing.Editor([fitting(0)])
+    chooser = editing.choices(editor)
+    drag, state = chooser.controls["landmark"], chooser.controls["state"]
+    assert state.disabled
+    drag.value = 5
+    assert editor.hand.names == [room.NAMES[5]] and not state.disabled
+    state.value = editing.ABSENT
+    drag.value = 6
+    assert state.value is None and editor.states == {5: editing.ABSENT}
+    drag.value = 5
+    assert state.value == editing.ABSENT
+    assert editor.hand.value["change (%)"] > 0
+    chooser.box.children[-1].click()
+    assert state.value is None and not editor.states
+    assert editor.hand.value["change (%)"] == 0 and drag.value == 5
+    drag.value = editing.ALL
+    assert state.disabled and len(editor.hand.points) == 4
+
+
+def test_dots_are_where_landmarks_are_but_for_the_one_in_hand():
+    fit = fitting()
+    person = fit.links.person.clone()
+    person[0, 3], person[0, 15] = torch.tensor([0.5, 0.5]), torch.tensor([-0.5, -0.5])
+    attribute = torch.zeros_like(fit.links.attribute)
+    attribute[0, [3, 15]] = editing.VISIBLE
+    links = fit.links._replace(person=person, attribute=attribute)
+    blank = torch.zeros(3, *SIZE)
+    made = room.dotted(blank, links, without=15, high=256)
+    y, x = made.amax(0).nonzero().float().mean(0).tolist()
+    assert abs(x - 0.75 * 192) < 2 and abs(y - 0.75 * 256) < 2
+    assert made.shape == (3, 256, 192) and not blank.any()

@@ -70,6 +70,17 @@ def test_the_fallback_moves_the_same_points(drag):
     assert (x.value, y.value) == (-0.5, 0.0)
 
 
+def test_names_and_points_may_become_fewer_and_more(drag):
+    which, x, y, *_ = drag.fallback().children
+    drag._painter.draw = lambda fig, points: {"count": len(points)}
+    for names, points in ((["one"], [[0.2, 0.1]]), (["a", "b", "c"], [[0.3, 0.4]] * 3)):
+        drag.names = names
+        drag.points = points
+        assert [name for name, _ in which.options] == names
+        assert (x.value, y.value) == pytest.approx(tuple(points[0]))
+        assert drag.value["count"] == len(points)
+
+
 def test_sweep_moves_every_point_and_returns(drag):
     rows = drag.sweep(by=0.3)
     assert [row["point"] for row in rows] == ["left"] * 4 + ["right"] * 4
