@@ -419,6 +419,19 @@ def test_a_dragged_collar_changes_the_try_on(notebook, page):
         page.keyboard.press("Shift+ArrowDown")
     until(lambda: picture(output) != image, "the try-on follows the keys")
     until(lambda: numbers(output)["change (%)"] > 0, "and so do the numbers")
+    menu = page.locator(".lmlib-explorer").first
+    what = menu.locator("select").filter(has_text="the handles")
+    what.select_option(index=16)  # of 32 landmarks, a cuff's
+    mark = drag.locator("g[role=slider]")
+    until(lambda: mark.count() == 1, "one landmark takes the place of the handles")
+    image = picture(output)
+    mark.first.focus()
+    page.keyboard.press("Shift+ArrowUp")
+    until(lambda: picture(output) != image, "the try-on follows the landmark")
+    menu.get_by_role("button", name="Put all back").click()
+    until(lambda: numbers(output)["change (%)"] == 0, "all is as it was found")
+    what.select_option(index=0)
+    until(lambda: mark.count() == 4, "the handles are back")
 
 
 @pytest.mark.parametrize(
@@ -427,6 +440,9 @@ def test_a_dragged_collar_changes_the_try_on(notebook, page):
         "12_seqmt_ablations",
         "22_lmdis_ablations",
         "32_dve_ablations",
+        "42_dlan_ablations",
+        "52_salvton_ablations",
+        "60_five_ways",
         "61_your_own_images",
     ],
 )
