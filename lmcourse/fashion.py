@@ -35,7 +35,7 @@ from lmscenes import Garments
 SIDE = 222  # pixels of a picture; four fill the width of a page
 NAMES = Garments.names
 TEST = 300_000  # number of the first picture to measure on, as in the tables
-THRESHOLD = 35 / 512  # of the side: a landmark within it is detected (section 5)
+THRESHOLD = Dlan.detected_within  # of the side: a landmark within it is detected
 OPENING = (100_004, 100_034, 100_018, 100_027)
 GALLERY = (100_004, 100_009, 100_023, 100_028, 100_018, 100_034, 100_037, 100_044)
 

@@ -1,5 +1,6 @@
 """A trained network and its landmarks: loaded from one file, measured, used."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -22,7 +23,13 @@ from lmlib.checkpoints import (
 )
 from lmlib.datasets import open_data
 from lmlib.datasets.images import Images
-from lmlib.evaluation import LandmarkRegression, nme, normaliser_distance, point_errors
+from lmlib.evaluation import (
+    LandmarkRegression,
+    nme,
+    normaliser_distance,
+    pdl,
+    point_errors,
+)
 from lmlib.machine import best_device
 from lmlib.methods.base import Config, Method
 from lmlib.registry import config_from_json, method_named
@@ -247,8 +254,12 @@ def detections(
 ) -> dict:
     """Percent of the visible landmarks closer than ``within`` sides of the picture: of
     ``all``, and ``per_landmark``, NaN for one that is nowhere visible."""
-    off = point_errors(points, truth.where(visible[..., None], 0.0)) / 2  # of the side
-    near = 100.0 * (off < within)
-    each = near.where(visible, torch.nan).nanmean(0)
-    rates = [round(rate, 4) for rate in each.tolist()]
-    return {"within": within, "all": near[visible].mean().item(), "per_landmark": rates}
+
+    def rate(seen: Bool[Tensor, "n m"]) -> float:
+        if not seen.any():
+            return math.nan
+        return 100 * pdl(points, truth, seen, within, size=(1, 1))
+
+    columns = torch.eye(visible.shape[1], dtype=torch.bool, device=visible.device)
+    each = [round(rate(visible & column), 4) for column in columns]
+    return {"within": within, "all": rate(visible), "per_landmark": each}
