@@ -90,8 +90,11 @@ def _training(commands) -> None:
 
 
 def _evaluating(commands) -> None:
-    about = "errors of a checkpoint on annotated images, in percent, and detections "
-    about += "(dlan)"
+    about = "errors of a checkpoint on annotated images, in percent; detections (dlan) "
+    about += (
+        "and how good its images are (salvton: PSNR in dB, SSIM, proxies of LPIPS, "
+    )
+    about += "FID and KID)"
     add = _command(commands, _evaluate, about, "nothing was changed")
     add.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     add.add_argument("--data", help=DATA + "; default: that of the training")
@@ -215,6 +218,8 @@ def _evaluate(arguments) -> int:
             f"{100 * found['within']:.2f} % of the side"
         )
         _each(answer["names"], found["per_landmark"], 1)
+    if found := answer.get("judged"):
+        print("images:", "  ".join(f"{n} {x:.4g}" for n, x in found.items()))
     if answer["left_out"]:
         print(f"{answer['left_out']} images have no usable normaliser: left out")
     if answer.get("trained_on"):

@@ -197,6 +197,13 @@ def points_and_truth(
 ) -> tuple[Float[Tensor, "n k 2"], Float[Tensor, "n m 2"], Bool[Tensor, "n m"]]:
     """What ``find`` makes of batches, their landmarks and visibility."""
     answers = []
+    for batch in _batches(data, indices, device, progress):
+        found = find(batch)
+        answers.append((found, batch["landmarks"], batch["visible"]))
+    return tuple(torch.cat(each).cpu() for each in zip(*answers, strict=True))
+
+
+def _batches(data: Images, indices, device, progress: bool) -> Iterator[Batch]:
     parts = torch.as_tensor(list(indices)).split(CHUNK)
     for number, part in enumerate(tqdm(parts, "measuring", disable=not progress)):
         batch = data.batch(part, device)
@@ -204,9 +211,7 @@ def points_and_truth(
             data.prefetch(parts[number + 1])
         if "landmarks" not in batch:
             raise ValueError("this data set has no landmarks to measure with")
-        found = find(batch)
-        answers.append((found, batch["landmarks"], batch["visible"]))
-    return tuple(torch.cat(each).cpu() for each in zip(*answers, strict=True))
+        yield batch
 
 
 def measure(
@@ -216,8 +221,10 @@ def measure(
     normaliser: str | None = None,
     progress: bool = False,
 ) -> dict:
-    """Errors of landmarks in percent of ``normaliser``, over images and for each; and
-    ``detected``, of the visible ones, for a method whose paper counts detections."""
+    """Errors of landmarks in percent of ``normaliser``, over images and for each.
+
+    And what a method's paper asks for: ``detected``, of the visible ones; ``judged``,
+    numbers by their names."""
     points, truth, visible = points_and_truth(
         found.landmarks_in, data, indices, found.device, progress
     )
@@ -243,7 +250,8 @@ def measure(
     }
     if within := found.method.detected_within:
         answer["detected"] = detections(points, truth, visible, within)
-    return answer
+    judged = found.method.judged(_batches(data, indices, found.device, progress))
+    return answer | ({"judged": judged} if judged else {})
 
 
 def detections(

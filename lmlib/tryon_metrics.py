@@ -9,8 +9,11 @@ it. LPIPS, FID and KID are torchmetrics' (the extra ``metrics``), and need netwo
 must be downloaded. Where they cannot be, ``proxy_lpips``, ``proxy_fid`` and
 ``proxy_kid`` are the same with the packaged network of ``lmlib.imagenet``: their
 numbers order our own networks, and cannot be compared with anybody's.
+
+``judged`` is all that needs no download, of as many images as there are.
 """
 
+from collections.abc import Iterable
 from importlib import import_module
 
 import numpy as np
@@ -213,3 +216,68 @@ def proxy_kid(found: Images, real: Others, by: nn.Module | None = None) -> float
     size = min(len(found), len(real))
     metric = _metric("kid")(by or Pooled(), subsets=1, subset_size=size)
     return _of_sets(metric, found, real)
+
+
+# --- all of them ----------------------------------------------------------------------
+
+
+def pairwise(found: Images, target: Images, mask: Mask) -> dict[str, Each]:
+    """``psnr``, ``ssim`` and ``proxy_lpips`` of each image and, as ``..._garment``,
+    inside of the mask; ImportError as ``proxy_features``."""
+    within = mask * found + (1 - mask) * target  # what is outside is right
+    return _errors(found, target, mask) | {
+        "proxy_lpips": proxy_lpips(found, target),
+        "proxy_lpips_garment": proxy_lpips(within, target),
+    }
+
+
+def _errors(found: Images, target: Images, mask: Mask) -> dict[str, Each]:
+    return {
+        "psnr": psnr(found, target),
+        "ssim": ssim(found, target),
+        "psnr_garment": psnr(found, target, mask),
+        "ssim_garment": ssim(found, target, mask),
+    }
+
+
+class _Known(nn.Module):
+    """Takes features for images of one pixel: they were computed before."""
+
+    num_features = Pooled.num_features
+
+    def forward(self, features: Float[Tensor, "b d 1 1"]) -> Float[Tensor, "b d"]:
+        return features.flatten(1)
+
+
+def judged(parts: Iterable[tuple[Images, Images, Mask]]) -> dict[str, float]:
+    """Means of ``pairwise`` over all parts of a set, each with made images, true ones
+    and garments' masks; and ``proxy_fid`` and ``proxy_kid`` of the whole set.
+
+    Only features are kept of what was seen. Without the extras ``photos`` and
+    ``metrics`` the proxies are left out, and of a single image the distances of sets.
+    """
+    try:
+        imagenet.features()
+        of_pairs, pool = pairwise, Pooled()
+    except ImportError:
+        of_pairs, pool = _errors, None
+    each, made, true = [], [], []
+    for found, target, mask in parts:
+        each.append(of_pairs(found, target, mask))
+        if pool:
+            made.append(pool(found)[..., None, None].cpu())
+            true.append(pool(target)[..., None, None].cpu())
+    if not each:
+        raise ValueError("no image to judge")
+    answer = {
+        name: torch.cat([part[name].cpu() for part in each]).nanmean().item()
+        for name in each[0]
+    }
+    sets = [torch.cat(part) for part in (made, true) if part]
+    if sets and len(sets[0]) > 1:
+        try:
+            answer["proxy_fid"] = proxy_fid(*sets, _Known())
+            answer["proxy_kid"] = proxy_kid(*sets, _Known())
+        except ImportError:  # without torchmetrics
+            pass
+    return answer

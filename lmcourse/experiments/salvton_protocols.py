@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 
 from lmcourse.experiments import cells
-from lmcourse.experiments.salvton import CHUNK, inside
+from lmcourse.experiments.salvton import CHUNK
 from lmcourse.experiments.salvton_images import test_triplets
 from lmlib import tryon_metrics
 from lmlib.methods.salvton import Salvton, links_of
@@ -62,26 +62,13 @@ class Protocols(cells.Problem):
 
 def pairwise(batch: Batch, made: torch.Tensor) -> dict[str, float]:
     """All of ``PAIRED``, whole and inside of the garment, as means."""
-    target, mask = batch["target"], batch["target_mask"]
-    within = mask * made + (1 - mask) * target  # what is outside is right
-    whole, part = (
-        torch.cat(
-            [
-                tryon_metrics.proxy_lpips(*both)
-                for both in zip(each.split(CHUNK), target.split(CHUNK), strict=True)
-            ]
-        )
-        for each in (made, within)
-    )
-    found = {
-        "psnr": tryon_metrics.psnr(made, target),
-        "ssim": tryon_metrics.ssim(made, target),
-        "proxy_lpips": whole,
-        "psnr_garment": inside(batch, made),
-        "ssim_garment": tryon_metrics.ssim(made, target, mask),
-        "proxy_lpips_garment": part,
+    all_of = (made, batch["target"], batch["target_mask"])
+    parts = zip(*(each.split(CHUNK) for each in all_of), strict=True)
+    found = [tryon_metrics.pairwise(*part) for part in parts]
+    return {
+        name: torch.cat([part[name] for part in found]).nanmean().item()
+        for name in found[0]
     }
-    return {name: values.nanmean().item() for name, values in found.items()}
 
 
 def unpaired(batch: Batch) -> Batch:

@@ -35,6 +35,7 @@ READERS = {
     "fld": "fashion.fld",
     "viton": "tryon.viton",
     "viton-hd": "tryon.viton_hd",
+    "triplets": "triplets.triplets",
     "mnist": "idx.mnist",
     "fashion-mnist": "idx.fashion_mnist",
     "digits": "bundled.digits",

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from lmlib.datasets import (
     FARTHEST,
@@ -75,6 +76,8 @@ class Pairs:
         size, crop, gray: as in ``ImageSet``. Crops must lie inside the images.
     """
 
+    parts: tuple[str, ...] = ("image", "garment", "garment_mask")  # that are pictures
+
     def __init__(
         self,
         files: dict[str, list[Path]],
@@ -100,14 +103,13 @@ class Pairs:
         """All parts of one pair: images in bytes ``(3, H, W)``, classes, joints."""
         paths = {name: paths[index] for name, paths in self.files.items()}
         parts = {}
-        for name in {"image", "garment", "garment_mask"} & {*paths}:
+        for name in {*self.parts} & {*paths}:
             with opened_photo(paths[name]) as (photo, _):
                 box = self._box(photo.size, paths[name])
                 parts[name] = cut(photo, box, self.size)
-            if name == "garment_mask":
+            if name.endswith("mask"):
                 parts[name] = parts[name][:1]
-            if name == "image":
-                parts["box"] = np.array(box, dtype=np.float32)
+            parts[f"{name}_box"] = np.array(box, dtype=np.float32)
         if "parse" in paths:
             with opened_classes(paths["parse"]) as classes:
                 box = self._box(classes.size, paths["parse"])
@@ -135,19 +137,26 @@ class Pairs:
             for name in parts[0]
         }
         batch = {"index": index}
-        for name in ("image", "garment", "garment_mask"):
+        for name in self.parts:
             if name in raw:
                 batch[name] = raw[name].to(device).float() / 255
-                if self.gray and name != "garment_mask":
+                if self.gray and not name.endswith("mask"):
                     batch[name] = to_gray(batch[name])
         if self.worn:
             batch["target"] = batch["image"]
-        if "parse" in raw:
-            batch["parse"] = raw["parse"].long()
-        if "pose" in raw:
-            batch["pose"] = in_box(raw["pose"], raw["box"])
-            batch["visible"] = (batch["pose"].abs() <= 1).all(-1)  # not so for NaN
+        batch |= self.annotation(index, raw)
         return {name: value.to(device) for name, value in batch.items()}
+
+    def annotation(self, index: Tensor, raw: dict[str, Tensor]) -> Batch:
+        """What is known of the pictures of these numbers; ``raw`` holds what ``load``
+        gave of each."""
+        found = {}
+        if "parse" in raw:
+            found["parse"] = raw["parse"].long()
+        if "pose" in raw:
+            found["pose"] = in_box(raw["pose"], raw["image_box"])
+            found["visible"] = (found["pose"].abs() <= 1).all(-1)  # not so for NaN
+        return found
 
 
 def viton(

@@ -4,7 +4,7 @@ A method is a network with its losses, its landmarks, and the way its paper trai
 ``training.fit``, the commands, the experiments and the widgets rely on nothing else.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, get_type_hints
 
@@ -178,6 +178,10 @@ class Method(nn.Module):
             ValueError: the data lack what the method learns from.
         """
         return config
+
+    def judged(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """What its paper measures beside landmarks, of annotated batches, by name."""
+        return {}
 
     # -- for the methods themselves ----------------------------------------------------
 

@@ -1,11 +1,13 @@
 """``lmlib train salvton``, ``evaluate`` and ``tryon``, on drawn triplets."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from lmlib import cli
+from lmlib import cli, tryon_metrics
 from lmlib.datasets import open_data
 from lmlib.evaluation import nme
 from lmlib.landmarker import load
@@ -84,6 +86,45 @@ def test_evaluate_compares_landmarks_on_the_person(trained, capsys):
     found = method.find(batch["image"], batch["garment"]).person
     error = 100 * nme(found, batch["landmarks"], batch["visible"], "image_edge")
     assert f"error {error:.2f} % of image_edge on 6 images" in said
+
+
+def test_evaluate_judges_the_images(trained, capsys):
+    """As the metrics say of all images at once; whatever is known of the true ones."""
+    assert run("evaluate", trained, "--test", "test:0:70", "--json") == 0
+    found = json.loads(capsys.readouterr().out)["judged"]
+    batch = open_data("scene:tryon", "test", (64, 48)).batch(range(70))
+    method = load(trained, "cpu").method
+    target, mask = batch["target"], batch["target_mask"]
+    made = method.try_on(batch["image"], batch["garment"], batch["garment_mask"])
+    wanted = {
+        "psnr": tryon_metrics.psnr(made, target).mean().item(),
+        "ssim": tryon_metrics.ssim(made, target).mean().item(),
+        "psnr_garment": tryon_metrics.psnr(made, target, mask).nanmean().item(),
+        "proxy_lpips": tryon_metrics.proxy_lpips(made, target).mean().item(),
+        "proxy_fid": tryon_metrics.proxy_fid(made, target),
+        "proxy_kid": tryon_metrics.proxy_kid(made, target),
+    }
+    assert {name: found[name] for name in wanted} == pytest.approx(wanted, rel=1e-3)
+    assert set(found) - set(wanted) == {"ssim_garment", "proxy_lpips_garment"}
+    assert run("evaluate", trained, "--test", "test:0:6") == 0
+    assert "images: psnr " in capsys.readouterr().out
+
+
+def test_evaluate_judges_without_the_extras(trained, capsys, monkeypatch):
+    def missing():
+        raise ImportError("no module")
+
+    monkeypatch.setattr(tryon_metrics.imagenet, "features", missing)
+    assert run("evaluate", trained, "--test", "test:0:2", "--json") == 0
+    found = json.loads(capsys.readouterr().out)["judged"]
+    assert {*found} == {"psnr", "ssim", "psnr_garment", "ssim_garment"}
+
+
+def test_a_stage_alone_is_not_judged(tmp_path, capsys):
+    out = train(tmp_path / "a.safetensors", "--set", "stages=('landmarks',)")
+    capsys.readouterr()
+    assert run("evaluate", out, "--test", "test:0:2") == 0
+    assert "images:" not in capsys.readouterr().out
 
 
 def test_a_stage_alone_can_be_trained(tmp_path):

@@ -26,12 +26,14 @@ The paper leaves open or prints otherwise, and we chose:
 * the perceptual losses: ``perception``, by gradients or by a network.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from lmlib import tryon_metrics
 from lmlib.layers import check_images
 from lmlib.methods.base import FitOptions, Method
 from lmlib.methods.salvton.config import STAGES, SalvtonConfig
@@ -243,6 +245,22 @@ class Salvton(Method):
     def landmarks_in(self, batch: Batch) -> Float[Tensor, "b k 2"]:
         """Where the people of a batch will have its garments' landmarks."""
         return self.find(batch["image"], batch["garment"]).person
+
+    @torch.no_grad()
+    def judged(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """How good its images are, with landmarks that it finds: the paired protocol;
+        nothing of a network that lacks a stage."""
+        if self.finder is None or self.renderer is None:
+            return {}
+        given = ("image", "garment", "garment_mask")
+        return tryon_metrics.judged(
+            (
+                self.try_on(*(batch[name] for name in given)),
+                batch["target"],
+                batch["target_mask"],
+            )
+            for batch in batches
+        )
 
 
 def worn_garment(batch: Batch) -> Float[Tensor, "b 4 h w"]:
