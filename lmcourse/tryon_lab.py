@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lmcourse.experiments.cells import load_cell
 from lmcourse.experiments.salvton import moved
+from lmcourse.experiments.salvton_whole import some_rough
 from lmcourse.fitting_room import (
     PEOPLE,
     Wall,
@@ -32,6 +33,7 @@ from lmcourse.fitting_room import (
 from lmcourse.plots import COLOURS, figure, show
 from lmlib.methods.salvton import Links, Salvton, links_of, worn_garment
 from lmlib.methods.salvton.flows import warp
+from lmlib.methods.salvton.parser_free import cut_out
 from lmlib.methods.salvton.patches import blend, log_box, match, windows
 from lmlib.methods.salvton_baselines import spline_flow
 from lmlib.samples import Batch
@@ -275,6 +277,25 @@ STUDENTS = {  # settings of salvton-parser-free
     "true": "the same, of true people",
     "same": "control: they wear it already",
 }
+
+
+def show_rough() -> None:
+    """Parser-free training, from left to right: who is photographed, what the teacher
+    sees, what it is given, and its rough people, which the student sees."""
+    batch = some_rough()
+    heads = ["a photograph", "the teacher sees", "and is given", "it draws, roughly"]
+    wall = Wall(5, 3, [*heads, "the student's goal"])
+    hole = cut_out(batch["target"], batch["target_mask"])
+    columns = batch["target"], hole, batch["garment"], batch["image"], batch["target"]
+    for column, pictures in enumerate(columns):
+        for row, number in enumerate((1, 2, 4)):
+            wall.put(pictures[number], column, row)
+    wall.show(
+        "Three people: as photographed; with what they wear, and a margin around it, "
+        "cut out; somebody else's garment; that garment on them, drawn roughly, with "
+        "halos and blurred arms; and the photograph again, which the student is to "
+        "draw from the rough picture and the garment that it shows.",
+    )
 
 
 def show_students(found: dict[tuple[str, str], float]) -> None:

@@ -6,8 +6,8 @@ A setting of ``salvton-warps`` names what warps the garment:
 * ``spline``: a thin-plate spline on the landmarks.
 * ``global``: the global flow alone.
 * ``fixed@10``, ``deformable@10``: with local flows from patches of a tenth of the
-  image, fixed or learned from there; ``@5``: of a fifth. ``turning@10``: the sides stay
-  fixed, how a patch is turned and stretched (A of ``patches``) is learned.
+  image, fixed or learned from there; ``@5``: of a fifth, and so on. ``turning@10``: the
+  sides stay fixed, how a patch is turned and stretched (A of ``patches``) is learned.
   ``released``: the released code's local flow.
 
 What can stand behind a comma is in ``CHANGES`` and, where it breaks a mechanism, in
@@ -359,6 +359,7 @@ class Ladder(cells.Problem):
 
 LEARNED = ("global", "fixed@10", "turning@10", "deformable@10")
 LEARNED += ("deformable@5", "fixed@5")
+SWEPT = ("fixed@20", "fixed@3")  # smaller and larger than those
 PROBLEMS = cells.by_name(
     Warps(
         name="salvton-warps",
@@ -366,6 +367,7 @@ PROBLEMS = cells.by_name(
         settings={
             **dict.fromkeys(UNTRAINED, 3),
             **dict.fromkeys(LEARNED, 3),
+            **dict.fromkeys(SWEPT, 1),
             "deformable@10,permuted": 1,
             "deformable@10,exact": 1,
             "deformable@10,long": 1,

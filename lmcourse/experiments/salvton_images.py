@@ -26,13 +26,14 @@ TRUTH = (
     "crossing",
     "sleeve_change",
 )
+CLASS_TRIPLETS = 2000  # to train on
 TEST = range(100_000, 100_300)
 
 
 @cache
 def training_triplets(size: tuple[int, int] = SIZE) -> Stored:
-    """2,000 triplets."""
-    count = budget(quick=16, class_=2000, full=20_000)
+    """As many triplets as the budget has."""
+    count = budget(quick=16, class_=CLASS_TRIPLETS, full=20_000)
     return Stored(lmscenes.Tryon(size), range(count), KEYS)
 
 

@@ -18,19 +18,35 @@ global flow; ``pck`` is the share of landmarks within 3 % of the height.
 
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save
 from torch.nn.functional import avg_pool2d
 
-from lmcourse.budget import budget
+import lmscenes
+from lmcourse.budget import budget, current_budget
 from lmcourse.experiments import cells
 from lmcourse.experiments.salvton import CHUNK, inside
-from lmcourse.experiments.salvton_images import test_triplets, training_triplets
+from lmcourse.experiments.salvton_images import (
+    CLASS_TRIPLETS,
+    test_triplets,
+    training_triplets,
+)
 from lmlib import tryon_metrics
+from lmlib.files import whole
+from lmlib.machine import environment
 from lmlib.methods.salvton import Salvton, SalvtonConfig, links_of
-from lmlib.methods.salvton.parser_free import Teacher, cut_out, rough_people
+from lmlib.methods.salvton.parser_free import (
+    Teacher,
+    cut_out,
+    others,
+    rough_people,
+)
+from lmlib.places import repository_root
 from lmlib.samples import Batch, Stored
 
+ROUGH = 5  # people that are kept
 FIGURES = ("psnr", "ssim", "psnr_garment", "psnr_garment_told")
 FIGURES += ("psnr_warped", "psnr_warped_global", "pck")
 
@@ -114,6 +130,8 @@ class ParserFree(Whole):
         if setting == "rough":
             teacher, _ = self.train("teacher", seed)
             data = rough_people(teacher, data, seed)
+            if seed == 0 and current_budget() != "quick":
+                keep_rough(data.all["image"][:ROUGH])
         elif setting == "same":
             data = data.replaced(image=data.all["target"])
         elif setting != "true":
@@ -124,6 +142,30 @@ class ParserFree(Whole):
         if setting == "teacher":
             return cut_out(batch["image"], batch["worn_mask"])
         return batch["image"]
+
+
+def rough_file() -> Path:
+    """Where some rough people of seed 0 are kept, to be shown."""
+    return repository_root() / "data" / "results" / "rough_people.safetensors"
+
+
+def keep_rough(people: torch.Tensor) -> None:
+    """Store pictures ``(N, 3, H, W)`` of the first people, in bytes."""
+    pixels = {"image": (255 * people).round().byte().contiguous()}
+    said = {name: str(value) for name, value in environment().items()}
+    with whole(rough_file()) as file:
+        file.write(save(pixels, said))
+
+
+def some_rough() -> Batch:
+    """The first people in their garments (``target``, ``target_mask``), the garments
+    (``garment``) that the teacher was given for them, and its ``image``."""
+    image = load_file(rough_file())["image"].float() / 255
+    numbers, scene = torch.arange(len(image)), lmscenes.Tryon(tuple(image.shape[2:]))
+    people = scene.batch(numbers)
+    garment = scene.batch(others(CLASS_TRIPLETS)[numbers])["garment"]
+    known = {name: people[name] for name in ("target", "target_mask")}
+    return known | {"garment": garment, "image": image}
 
 
 @torch.no_grad()

@@ -7,7 +7,14 @@ import torch
 import lmlib
 from lmcourse.experiments import cells
 from lmcourse.experiments.salvton_images import test_triplets
-from lmcourse.experiments.salvton_whole import FIGURES, PROBLEMS, ParserFree, halved
+from lmcourse.experiments.salvton_whole import (
+    FIGURES,
+    PROBLEMS,
+    ParserFree,
+    halved,
+    keep_rough,
+    some_rough,
+)
 from lmlib.checkpoints import read
 from lmlib.methods.salvton import Salvton, SalvtonConfig
 from lmlib.methods.salvton.parser_free import GREY, Teacher
@@ -49,6 +56,31 @@ def test_pupils_are_shown_different_people(monkeypatch):
     assert not torch.equal(true, same) and not torch.equal(rough, true)
     with pytest.raises(ValueError, match="a setting is teacher, rough"):
         PARSER_FREE.train("smooth", 0)
+
+
+def test_rough_people_wear_the_garments_they_were_given():
+    """Of those that are stored: each has the colours of the garment beside it, more
+    than those of any other, and a head that is the photograph's."""
+    batch, worn = some_rough(), []
+    mask = batch["target_mask"]
+    for garment in batch["garment"]:  # the middle of each, on everybody
+        middle = garment[:, 24:44, 16:32].mean((1, 2)).view(1, 3, 1, 1)
+        far = ((batch["image"] - middle) * mask).square().sum((1, 2, 3))
+        worn.append(far / mask.sum((1, 2, 3)))
+    nearest = torch.stack(worn, 1).argmin(1)
+    assert nearest.tolist() == [*range(len(nearest))]
+    head = (batch["image"] - batch["target"])[..., 8:14, 20:28].abs().mean()
+    assert head < 0.2
+
+
+def test_what_is_kept_is_what_is_read(monkeypatch, tmp_path):
+    place = tmp_path / "rough.safetensors"
+    monkeypatch.setattr("lmcourse.experiments.salvton_whole.rough_file", lambda: place)
+    people = torch.rand(3, 3, 64, 48)
+    keep_rough(people)
+    batch = some_rough()
+    assert (batch["image"] - people).abs().max() <= 0.5 / 255 + 1e-6
+    assert [len(value) for value in batch.values()] == [3] * 4
 
 
 def test_only_the_teacher_is_shown_people_with_a_hole():
