@@ -11,6 +11,7 @@ import torch
 from ipywidgets import Button
 from torch import Tensor
 
+from lmcourse.experiments.salvton_figures import COLLAR, DOWN, HEM, REACH
 from lmcourse.fitting_room import (
     NAMES,
     PAINT,
@@ -34,10 +35,10 @@ from lmlib.samples import Batch
 
 # A handle moves landmarks of a part, each by a share of how far it is dragged.
 HANDLES: dict[str, dict[int, float]] = {
-    "collar": {2: 0.6, 3: 1.0, 4: 1.0, 5: 0.6},
+    "collar": COLLAR,
     "left cuff": {15: 1.0, 16: 1.0, 13: 0.66, 14: 0.66, 11: 0.33, 12: 0.33},
     "right cuff": {25: 1.0, 26: 1.0, 23: 0.66, 24: 0.66, 21: 0.33, 22: 0.33},
-    "hem": {29: 1.0, 30: 1.0, 31: 1.0, 27: 0.5, 28: 0.5},
+    "hem": HEM,
 }
 SLEEVES = {  # landmarks that a garment without this sleeve lacks
     "left": tuple(range(9, 17)),
@@ -46,7 +47,6 @@ SLEEVES = {  # landmarks that a garment without this sleeve lacks
 CHOICES = ("as they are", "left one absent", "right one absent", "both absent")
 ALL = -1  # in place of a landmark's number: the handles
 STATES = {"as found": None, "visible": VISIBLE, "occluded": OCCLUDED, "absent": ABSENT}
-REACH = 0.3  # how far from a moved landmark a picture may change, in [-1, 1]
 
 
 class Fitting:
@@ -282,10 +282,10 @@ def choices(editor: Editor) -> Explorer:
 
 
 EDITS: Mapping[str, tuple[Mapping[str, tuple[float, float]], str]] = {
-    "deeper collar": ({"collar": (0.0, 0.16)}, CHOICES[0]),
+    "deeper collar": ({"collar": (0.0, DOWN)}, CHOICES[0]),
     "shorter sleeves": ({}, CHOICES[3]),
-    "longer hem": ({"hem": (0.0, 0.16)}, CHOICES[0]),
-    "all three": ({"collar": (0.0, 0.16), "hem": (0.0, 0.16)}, CHOICES[3]),
+    "longer hem": ({"hem": (0.0, DOWN)}, CHOICES[0]),
+    "all three": ({"collar": (0.0, DOWN), "hem": (0.0, DOWN)}, CHOICES[3]),
 }
 
 

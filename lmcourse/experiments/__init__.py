@@ -7,6 +7,7 @@ from lmcourse.experiments import (
     lmdis,
     lmdis_uses,
     salvton,
+    salvton_figures,
     salvton_protocols,
     salvton_whole,
     seqmt,
@@ -24,5 +25,6 @@ ALL = (
     *salvton.TABLES,
     *salvton_whole.TABLES,
     *salvton_protocols.TABLES,
+    *salvton_figures.TABLES,
 )
 TABLES = {table.name: table for table in ALL}
