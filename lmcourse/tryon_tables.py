@@ -99,6 +99,35 @@ def show_table_3() -> None:
     )
 
 
+def show_patch_sizes() -> None:
+    """Warps of one seed, over the sides of their patches: fixed, and learned from
+    there."""
+    rows = read_rows("salvton-warps", budget="class")
+    kinds = {"fixed": ("s", COLOURS[3]), "deformable": ("D", COLOURS[5])}
+    labels = {"fixed": "fixed", "deformable": "learned from there"}
+    psnr = {r.setting: r.value for r in rows if (r.seed, r.metric) == (0, "psnr")}
+    fig, ax = figure(8.6, 3)
+    for kind, (mark, color) in kinds.items():
+        found = {
+            1 / int(setting.partition("@")[2]): value
+            for setting, value in psnr.items()
+            if setting.startswith(f"{kind}@") and "," not in setting
+        }
+        sides = sorted(found)
+        looks = {"marker": mark, "color": color, "ms": 9, "lw": 2}
+        values = [found[side] for side in sides]
+        ax.plot([100 * side for side in sides], values, label=labels[kind], **looks)
+    ax.axhline(psnr["global"], color="0.4", ls="--", label="global flow alone")
+    ax.set_xlabel("sides of patches (% of the picture's, where they begin)")
+    ax.set_ylabel("PSNR (dB)")
+    ax.legend(fontsize=11)
+    show(
+        fig,
+        "PSNR inside the garment of networks of one seed, over the size of their "
+        "patches: squares, fixed; diamonds, learned from that size; dashed, no patches",
+    )
+
+
 def _mark(ax: Axes, y: int, cell: dict, **looks) -> None:
     """A number and its interval."""
     if cell["n"] > 1:
