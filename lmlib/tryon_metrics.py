@@ -5,10 +5,11 @@ which pixels count. A whole image is mostly what no garment touches, and flatter
 everybody, so ask inside the garment too.
 
 SSIM is Wang et al.'s on grey images with a Gaussian window, as the field's scripts have
-it. LPIPS, FID and KID are torchmetrics' (the extra ``metrics``), and need networks that
-must be downloaded. Where they cannot be, ``proxy_lpips``, ``proxy_fid`` and
-``proxy_kid`` are the same with the packaged network of ``lmlib.imagenet``: their
-numbers order our own networks, and cannot be compared with anybody's.
+it. LPIPS, FID and KID are torchmetrics' (``pip install 'torchmetrics[image]'``), and
+need networks that must be downloaded. Where they cannot be, ``proxy_lpips``,
+``proxy_fid`` and ``proxy_kid`` are the same with the packaged network of
+``lmlib.imagenet``: their numbers order our own networks, and cannot be compared with
+anybody's.
 
 ``judged`` is all that needs no download, of as many images as there are.
 """
@@ -122,7 +123,7 @@ def _metric(name: str) -> type[nn.Module]:
     try:
         return getattr(import_module(f"torchmetrics.image.{module}"), kind)
     except ImportError as error:
-        raise ImportError(f"{error}: pip install '.[metrics]'") from None
+        raise ImportError(f"{error}: pip install 'torchmetrics[image]'") from None
 
 
 def _published(make):
