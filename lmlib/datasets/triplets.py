@@ -131,7 +131,7 @@ def triplets(
 
 def _rows(listed: Path) -> dict[str, tuple[Line, list[Mark]]]:
     """Of each name its first line and its landmarks, in the order of their numbers."""
-    lines = ((line, next(csv.reader([text]))) for line, text in read_lines(listed))
+    lines = ((line, _fields(line, text)) for line, text in read_lines(listed))
     line, head = next(lines, ((listed, 1), []))
     if tuple(field.strip() for field in head) != COLUMNS:
         raise malformed(line, f"expected {','.join(COLUMNS)}, got {short(str(head))}")
@@ -158,6 +158,13 @@ def _rows(listed: Path) -> dict[str, tuple[Line, list[Mark]]]:
         name: (line, [marks[number] for number in range(count)])
         for name, (line, marks) in rows.items()
     }
+
+
+def _fields(line: Line, text: str) -> list[str]:
+    try:
+        return next(csv.reader([text]))
+    except csv.Error as error:
+        raise malformed(line, f"not comma-separated ({error})") from None
 
 
 def _mark(line: Line, places: list[str], kind: str) -> Mark:

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from lmlib.datasets.faces import aflw, celeba, mafl, mtfl, read_pts, w300
 from lmlib.datasets.fashion import fld
 from lmlib.datasets.hands import hgr1, read_points
+from lmlib.datasets.triplets import COLUMNS, PARTS, triplets
 from lmlib.datasets.tryon import read_pose, viton, viton_hd
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of what was left out, and Pillow's
@@ -227,6 +228,33 @@ def test_pairs(place, changed, paired, partial):
             assert batch["pose"][batch["visible"]].isfinite().all()
         if batch is not None and "parse" in batch:
             assert 0 <= batch["parse"].min() <= batch["parse"].max() < 256
+
+
+MARKS = ",".join(COLUMNS) + "\n"
+MARKS += "".join(
+    f'{name},0,3,4.5,5,6,visible\n"{name}",1,1e1,2, 3,4,occluded\n{name},2,,,,,absent\n'
+    for name in "ab"
+)
+
+
+@fuzz(damaged(MARKS.encode()), st.booleans())
+def test_triplets(place, content, partial):
+    root = place / "mine"
+    for part in PARTS.values():
+        for name in ("a.jpg", "b.jpg"):
+            if not (root / "train" / part / name).exists():
+                picture(root / "train" / part / name)
+    put(root / "train" / "landmarks.csv", content)
+    data = holds(lambda: triplets(root, size=(8, 6), partial=partial), root)
+    if data is None:
+        return
+    inside = root.resolve()
+    for paths in data.files.values():
+        assert all(inside in path.resolve().parents for path in paths)
+    batch = data.batch(range(1))
+    assert batch["landmarks"].isfinite().all()
+    assert batch["garment_landmarks"].isfinite().all()
+    assert 0 <= batch["attribute"].min() <= batch["attribute"].max() <= 2
 
 
 # --- hands ----------------------------------------------------------------------------
