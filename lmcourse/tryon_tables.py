@@ -99,6 +99,51 @@ def show_table_3() -> None:
     )
 
 
+STEPS = {  # two rows of table 3 -> what the first has more
+    ("deformable@10+lasnl", "turning@10+lasnl"): "learned sizes",
+    ("deformable@10+lasnl", "deformable@10+residual"): "LASNL for a residual block",
+    ("deformable@10+residual", "global+residual"): "local flow",
+    ("deformable@10+released", "deformable@10+residual"): "LASNL after such a block",
+    ("deformable@10+lasnl", "deformable@10+lasnl,blank"): "landmarks in its maps",
+}
+
+
+def show_steps() -> None:
+    """What each part of table 3 adds: the paper's, ours with intervals over pairs of
+    seeds."""
+    rows = read_rows("salvton-ladder", budget="class")
+    printed = paper_tables("salvton")["table-3-psnr"].rows
+    panels = {"psnr": "whole picture (dB)", "psnr_garment": "inside the garment (dB)"}
+    fig, axes = figure(9, 3.4, cols=2, sharey=True)
+    for ax, (metric, title) in zip(axes, panels.items(), strict=True):
+        ax.axvline(0, color="0.4", lw=1)
+        for y, pair in enumerate(STEPS):
+            values = [
+                {r.seed: r.value for r in rows if (r.setting, r.metric) == (s, metric)}
+                for s in pair
+            ]
+            if values[0].keys() & values[1].keys():
+                mean, low, high = paired_interval(*values)
+                several = math.isfinite(low)
+                if several:
+                    ax.plot([low, high], [y, y], lw=3, color=COLOURS[5])
+                face = COLOURS[5] if several else "white"
+                ax.plot(mean, y, "o", ms=9, color=COLOURS[5], mfc=face)
+            if metric == "psnr" and {*pair} <= {*printed}:
+                told = printed[pair[0]][0] - printed[pair[1]][0]
+                ax.plot(told, y, "D", ms=9, color="black")
+        ax.set_title(title, fontsize=12)
+        ax.margins(x=0.15)
+    axes[0].set_yticks(range(len(STEPS)), STEPS.values())
+    axes[0].set_ylim(len(STEPS) - 0.5, -0.5)
+    show(
+        fig,
+        "What parts of the method add, in dB, in the whole picture and inside the "
+        "garment: black diamonds the paper's, blue dots ours with intervals over "
+        "pairs of seeds, hollow where there is one pair",
+    )
+
+
 def show_patch_sizes() -> None:
     """Warps of one seed, over the sides of their patches: fixed, and learned from
     there."""
