@@ -13,14 +13,11 @@ from torch import Tensor
 
 import lmlib
 from lmcourse.boards import Board
-from lmcourse.experiments import dve, lmdis, seqmt
-from lmcourse.experiments.cells import few, kept_file, load_cell, shipped
-from lmcourse.experiments.seqmt_images import wrist_widths
+from lmcourse.experiments import dve, lmdis
+from lmcourse.experiments.cells import kept_file, load_cell, shipped
 from lmlib.datasets.photos import cut, find_faces, read_photo
 from lmlib.geometry import Affine
 from lmlib.methods.dve import crop
-from lmlib.palette import COLOURS
-from lmscenes import Hands
 from lmscenes.faces import five_points
 
 DRAWING = (
@@ -28,9 +25,6 @@ DRAWING = (
     ("lmdis-faces", "K10,long"),
 )
 MATCHING = (("dve-faces70", "C64+DVE"), ("dve-faces", "C64+DVE"))
-HANDS = "seqmt-hands64", "Seq-MT(L+T+C)@20"
-FINGERS = tuple((*range(first, first + 4),) for first in (1, 5, 9, 13, 17))
-WRIST = 0, 24
 PEOPLE = (100_005, 100_012, 100_017, 100_028, 100_034)  # test images
 
 
@@ -120,44 +114,6 @@ def open_editor() -> None:
         "lines above; all other points and all vectors are as they were.",
         first=True,
     )
-
-
-# -- Hands -----------------------------------------------------------------------------
-
-
-@cache
-def hands_found() -> tuple[Tensor, Tensor]:
-    """Landmarks ``(N, 25, 2)`` that Seq-MT finds on hands of people it has not seen,
-    and their errors ``(N,)`` in percent of the wrist's width, hidden ones left out."""
-    problem, method = seqmt.PROBLEMS[HANDS[0]], load_cell(*HANDS)
-    data = problem.stored("", few(problem.tests[""][1], 24))
-    points, _ = seqmt.predict(method, data.all["image"])
-    truth, seen = data.all["landmarks"], data.all["visible"]
-    errors = [
-        wrist_widths(*(x[None] for x in one))
-        for one in zip(points, truth, seen, strict=True)
-    ]
-    return points, torch.tensor(errors)
-
-
-def show_hands(numbers: Tensor, about: str) -> None:
-    """Hands of the test, in colour, with what the network found on their grey copies
-    of 64 pixels; white rings are the truth."""
-    points, errors = hands_found()
-    batch = Hands(200, seed=1, subjects=4).batch(numbers)
-    board = Board(4, -(-len(numbers) // 4))
-    for place, number in enumerate(numbers.tolist()):
-        cell = place % 4, place // 4
-        board.put(batch["image"][place], *cell)
-        found, wrist = points[number], points[number, list(WRIST)]
-        for k, finger in enumerate(FINGERS):
-            path = torch.cat([wrist.mean(0, keepdim=True), found[list(finger)]])
-            board.lines(path[:-1], path[1:], *cell, color=COLOURS[k], lw=2.5)
-        board.lines(wrist[:1], wrist[1:], *cell, color="white", lw=2.5)
-        seen = batch["visible"][place]
-        board.rings(batch["landmarks"][place, seen], *cell, ms=6, mew=1.2)
-        board.say(f"{errors[number]:.0f} %", *cell)
-    board.show(about)
 
 
 # -- Descriptors -----------------------------------------------------------------------
