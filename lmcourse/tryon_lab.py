@@ -40,7 +40,7 @@ from lmlib.samples import Batch
 from lmlib.tryon_metrics import end_point_error, psnr
 
 CARRY = 0.5  # how strongly offsets count, in 1/px^2
-OFF_PEOPLE = (100_022, 100_027)
+OFF_PEOPLE = (100_033, 100_027)
 NEAR = 0.1  # how fast a patch's attention falls, in 1/px^2
 
 

@@ -93,3 +93,17 @@ def test_every_figure_of_rows_is_drawn_from_what_is_asked_for(monkeypatch):
         assert any(setting in p.settings and metric in p.metrics(setting)
                    for p in known)  # fmt: skip
     assert len(shown) == 3 and len({*asked}) > 60
+
+
+def test_no_two_slots_have_the_same_colour():
+    assert len({fashion.tint(slot) for slot in range(8)}) == 8
+
+
+def test_a_frame_that_all_slots_share_is_drawn_once_and_white():
+    fig, (one, many) = fashion.figure(6, 2, cols=2)
+    theta = torch.eye(2, 3).expand(8, 2, 3).clone()
+    fashion.draw_frames(one, theta, range(8))
+    theta[3, 0, 2] = 0.1
+    fashion.draw_frames(many, theta, range(8))
+    assert len(one.patches) == 2 and len(many.patches) == 16  # each edged in black
+    assert one.patches[1].get_edgecolor() == (1.0, 1.0, 1.0, 1.0)
