@@ -36,6 +36,7 @@ SIDE = 222  # pixels of a picture; four fill the width of a page
 NAMES = Garments.names
 TEST = 300_000  # number of the first picture to measure on, as in the tables
 THRESHOLD = Dlan.detected_within  # of the side: a landmark within it is detected
+EIGHTH = "#7b3fb5"  # of the slot for which the palette's seven colours do not reach
 OPENING = (100_004, 100_034, 100_018, 100_027)
 GALLERY = (100_004, 100_009, 100_023, 100_028, 100_018, 100_034, 100_037, 100_044)
 
@@ -141,6 +142,11 @@ def printed_by_landmark() -> dict[str, tuple[list[float], float]]:
 # -- drawing ---------------------------------------------------------------------------
 
 
+def tint(slot: int) -> str:
+    """Colour of a slot's landmark and frame; no two of the eight are the same."""
+    return EIGHTH if slot == 7 else colour(slot)
+
+
 def draw_frame(
     ax: Axes, theta: Tensor, tint: str = "white", width: float = 2.0, top: bool = True
 ):
@@ -156,24 +162,28 @@ def draw_frame(
 
 
 def draw_frames(ax: Axes, theta: Tensor, slots: Sequence[int], width: float = 2.0):
-    """Frames ``(J, 2, 3)`` of some landmarks, in the landmarks' colours."""
+    """Frames ``(J, 2, 3)`` of some landmarks, in the landmarks' colours; one frame that
+    all of them share is white."""
+    slots = list(slots)
+    if len(slots) > 1 and (theta[slots] == theta[slots[0]]).all():
+        return draw_frame(ax, theta[slots[0]], "white", width)
     for slot in slots:
-        draw_frame(ax, theta[slot], colour(slot), width, top=False)
+        draw_frame(ax, theta[slot], tint(slot), width, top=False)
     return ax
 
 
 def draw_landmarks(ax: Axes, points: Tensor, slots: Sequence[int], size: float = 90):
     """Landmarks of some slots, each in its slot's colour and shape."""
     for slot in slots:
-        look = {"facecolors": [colour(slot)], "marker": marker(slot)}
+        look = {"facecolors": [tint(slot)], "marker": marker(slot)}
         draw_points(ax, points[slot : slot + 1], size=size, clip_on=True, **look)
     return ax
 
 
-def draw_truth(ax: Axes, points: Tensor, slots: Sequence[int], size: float = 190):
-    """White rings at the true places of some slots."""
-    look = {"facecolors": "none", "linewidths": 2.0, "zorder": 6}
-    for line, edge in ((4.0, "black"), (2.0, "white")):
+def draw_truth(ax: Axes, points: Tensor, slots: Sequence[int], size: float = 260):
+    """White rings at the true places of some slots, below the marks of answers."""
+    look = {"facecolors": "none", "zorder": 4.5}
+    for line, edge in ((3.4, "black"), (1.6, "white")):
         look |= {"linewidths": line, "edgecolors": edge}
         ax.scatter(*points[list(slots)].T, s=size, **look)
     return ax
@@ -219,7 +229,7 @@ def legend(fig: Figure, slots: Sequence[int] = range(8)) -> None:
     by as much: its pictures stay as large as they are."""
     look = {"ls": "", "mec": "white"}
     marks = [
-        Line2D([], [], marker=marker(s), color=colour(s), label=NAMES[s],
+        Line2D([], [], marker=marker(s), color=tint(s), label=NAMES[s],
                ms=14 if marker(s) == "*" else 10, **look)
         for s in slots
     ]  # fmt: skip
@@ -265,7 +275,7 @@ def show_gallery(numbers: Sequence[int] = GALLERY) -> None:
     """Garments with what a network finds, and the truth: the first picture of 43."""
     method, large = detector(), pictures(numbers)
     points = traced(method, numbers)[-1].landmarks
-    fig, axes = board(4, len(numbers) // 4, width=8.2)
+    fig, axes = board(4, len(numbers) // 4, width=7.6)
     for n, ax in enumerate(axes):
         slots = [s for s in there(large, n) if large["visible"][n, s]]
         draw_image(ax, large["image"][n])
@@ -319,7 +329,7 @@ def show_looks(number: int = OPENING[0]) -> None:
 
 
 AGREEING = {  # networks of table dlan-photographs, as the figure calls them
-    "middle": "always the middle",
+    "middle": "always the average",
     "untrained": "untrained",
     "FC": "FC, 64 pixels",
     "DLAN": "DLAN, 64 pixels",

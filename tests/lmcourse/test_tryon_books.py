@@ -75,6 +75,17 @@ def test_a_cut_out_patch_shows_the_pixels_of_the_image():
     assert middle.abs().max() < 1 / 5  # within half a pixel of the patch's middle
 
 
+@pytest.mark.parametrize("cell", [(10, 6), (0, 0), (31, 23)])  # row and column
+def test_a_window_of_a_map_holds_a_place_where_its_cell_is(cell):
+    light = torch.zeros(1, 32, 24)
+    light[0][cell] = 1
+    place = 2 * (torch.tensor([cell[1], cell[0]]) + 0.5) / torch.tensor([24, 32]) - 1
+    piece, inside = room.window_of(light, place)
+    assert piece.shape == (1, 12, 9)
+    x, y = to_pixels(inside(place), (12, 9)).round().long().tolist()
+    assert piece[0, y, x] == 1
+
+
 def test_the_fitted_turn_is_that_of_an_affine_flow():
     turn = torch.tensor([[0.8, -0.5], [0.4, 1.2]])
     here = to_pixels(standing(torch.zeros(1, 1, *SIZE)).permute(0, 2, 3, 1), SIZE)
