@@ -9,7 +9,7 @@ Cells are 3 wide and 4 high, as the pictures are::
     wall.show("A garment, a person, and the person in the garment")
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -28,7 +28,7 @@ import lmscenes
 from lmcourse.boards import Board, enlarged
 from lmcourse.budget import budget
 from lmcourse.experiments.cells import checkpoints
-from lmcourse.plots import as_array, draw_image
+from lmcourse.plots import as_array, cell_text, draw_image, say
 from lmlib.checkpoints import read_metadata
 from lmlib.geometry import from_pixels, pixel_grid, to_pixels
 from lmlib.methods.salvton import STAGES, Salvton, SalvtonConfig
@@ -131,12 +131,11 @@ def network() -> Salvton:
 
 def about(method: Salvton) -> str:
     """Its size, and how long it was trained."""
-    height, width = method.config.shape
+    size = "{} × {} pixels (height × width)".format(*method.config.shape)
     found = _best(method.config.stages)
     if found is None or found[1]["config"]["size"] != method.config.size:
-        return f"a network for {width} x {height} pixels, trained here, briefly"
-    steps = found[1].get("steps")
-    return f"a network for {width} x {height} pixels, trained for {steps:,} steps"
+        return f"a network for {size}, trained here, briefly"
+    return f"a network for {size}, trained for {found[1].get('steps'):,} steps"
 
 
 def seen(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
@@ -210,6 +209,15 @@ class Wall(Board):
         places = self.on(points.reshape(-1, 2), column, row)
         self.ax.plot(*places.T, look, **({"zorder": 6} | more))
 
+    def number(
+        self, points: Tensor, k: int, down: float, column: int = 0, row: int = 0
+    ) -> None:
+        """The number of landmark k, ``down`` below it, where a cell is 3 wide."""
+        x, y = self.on(points[k], column, row).tolist()
+        look = {"fontsize": 10, "ha": "center", "va": "center", "zorder": 7}
+        look["bbox"] = {"facecolor": "white", "alpha": 0.75, "lw": 0, "pad": 0.8}
+        self.ax.text(max(x, 0.12), y + down, str(k), **look)
+
     def boxes(
         self, centres: Tensor, sides: Tensor, colours, column: int = 0, row: int = 0
     ) -> None:
@@ -236,6 +244,15 @@ def caption(fig: Figure, text: str) -> dict[str, float]:
     ax.set_axis_off()
     ax.text(0.01, 0.5, text, va="center", fontsize=11)
     return {}
+
+
+def folded_table(rows: list[dict], title: str) -> None:
+    """Display a table as ``plots.paper_and_measured`` does, folded under a title."""
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [keys, ["---"] * len(keys)]
+    lines += [[cell_text(row.get(key)) for key in keys] for row in rows]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    say(f"<details><summary>{title}</summary>\n\n{table}\n\n</details>")
 
 
 def save_picture(picture: Tensor, path: Path) -> None:
@@ -359,6 +376,21 @@ def fitted_turn(
     if weight.count_nonzero() < 6:
         return torch.eye(2)
     return torch.linalg.lstsq(weight * here, weight * places).solution[:2].T
+
+
+def window_of(
+    light: Tensor, point: Tensor, cells: tuple[int, int] = (12, 9)
+) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """So many cells (down, across) of a map ``(1, h, w)`` around a place ``(2,)``, and
+    what takes places in [-1, 1] of the map to [-1, 1] of these cells."""
+    size, window = torch.tensor(light.shape[:0:-1]), torch.tensor(cells[::-1])
+    corner = ((point + 1) / 2 * size - window / 2).round().long()
+    x, y = corner.clamp(min=0).minimum(size - window).tolist()
+    corner = torch.tensor([x, y])
+    return (
+        light[:, y : y + cells[0], x : x + cells[1]],
+        lambda place: 2 * ((place + 1) / 2 * size - corner) / window - 1,
+    )
 
 
 # -- landmarks -------------------------------------------------------------------------

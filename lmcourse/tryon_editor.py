@@ -283,7 +283,7 @@ def choices(editor: Editor) -> Explorer:
 
 EDITS: Mapping[str, tuple[Mapping[str, tuple[float, float]], str]] = {
     "deeper collar": ({"collar": (0.0, DOWN)}, CHOICES[0]),
-    "shorter sleeves": ({}, CHOICES[3]),
+    "no sleeves": ({}, CHOICES[3]),
     "longer hem": ({"hem": (0.0, DOWN)}, CHOICES[0]),
     "all three": ({"collar": (0.0, DOWN), "hem": (0.0, DOWN)}, CHOICES[3]),
 }
