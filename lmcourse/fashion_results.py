@@ -121,14 +121,17 @@ def show_where_it_leads(rates: Rates) -> None:
     for ax, (title, names) in zip((axes[0], axes[2]), panels.items(), strict=True):
         found = {m: [rates(m, name) for name in names] for m in METHODS}
         draw_methods(ax, [*names.values()], found, title)
-    found = {m: [rates(f"{m},N=300", "pdl"), rates(m, "pdl")] for m in ("DLAN", "FC")}
-    draw_methods(axes[1], ["300", "3,000"], found, "training images")
+    counts = {"300": ",N=300", "1,000": ",N=1000", "3,000": ""}
+    found = {
+        m: [rates(m + end, "pdl") for end in counts.values()] for m in ("DLAN", "FC")
+    }
+    draw_methods(axes[1], [*counts], found, "training images")
     axes[0].set_ylabel("detected (%)", fontsize=12)
     axes[0].legend(fontsize=11, loc="upper left")
     show(
         fig,
         "Detection rates of four methods at three thresholds; of DLAN and FC trained "
-        "with 300 and 3,000 images; and on pictures of shops and of users",
+        "with 300, 1,000 and 3,000 images; and on pictures of shops and of users",
     )
 
 
