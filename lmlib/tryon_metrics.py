@@ -123,7 +123,7 @@ def _metric(name: str) -> type[nn.Module]:
     try:
         return getattr(import_module(f"torchmetrics.image.{module}"), kind)
     except ImportError as error:
-        raise ImportError(f"{error}: pip install 'torchmetrics[image]'") from None
+        raise ImportError(f"{error}: pip install '.[metrics]'") from None
 
 
 def _published(make):

@@ -11,12 +11,14 @@ from lmcourse.experiments import (
     salvton_protocols,
     salvton_whole,
     seqmt,
+    seqmt_galleries,
     seqmt_shapes,
 )
 
 ALL = (
     *seqmt_shapes.TABLES,
     *seqmt.TABLES,
+    *seqmt_galleries.TABLES,
     *lmdis.TABLES,
     *lmdis_uses.TABLES,
     *dve.TABLES,

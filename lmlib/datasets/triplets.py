@@ -5,6 +5,7 @@ import csv
 from pathlib import Path
 
 import torch
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from lmlib.datasets import (
@@ -77,7 +78,9 @@ class Triplets(Pairs):
         mask = batch["garment_mask"]
         return batch | {"garment": batch["garment"] * mask + 1 - mask}
 
-    def annotation(self, index: Tensor, raw: dict[str, Tensor]) -> Batch:
+    def annotation(
+        self, index: Int[Tensor, " b"], raw: dict[str, Shaped[Tensor, "b ..."]]
+    ) -> Batch:
         attribute = self.attribute[index]
         there = attribute != ATTRIBUTES.index("absent")
         flat, worn = (

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Int, Shaped
 from PIL import Image
 from torch import Tensor
 
@@ -147,7 +148,9 @@ class Pairs:
         batch |= self.annotation(index, raw)
         return {name: value.to(device) for name, value in batch.items()}
 
-    def annotation(self, index: Tensor, raw: dict[str, Tensor]) -> Batch:
+    def annotation(
+        self, index: Int[Tensor, " b"], raw: dict[str, Shaped[Tensor, "b ..."]]
+    ) -> Batch:
         """What is known of the pictures of these numbers; ``raw`` holds what ``load``
         gave of each."""
         found = {}

@@ -230,14 +230,14 @@ def test_pairs(place, changed, paired, partial):
             assert 0 <= batch["parse"].min() <= batch["parse"].max() < 256
 
 
-MARKS = ",".join(COLUMNS) + "\n"
-MARKS += "".join(
+TRIPLETS = ",".join(COLUMNS) + "\n"
+TRIPLETS += "".join(
     f'{name},0,3,4.5,5,6,visible\n"{name}",1,1e1,2, 3,4,occluded\n{name},2,,,,,absent\n'
     for name in "ab"
 )
 
 
-@fuzz(damaged(MARKS.encode()), st.booleans())
+@fuzz(damaged(TRIPLETS.encode()), st.booleans())
 def test_triplets(place, content, partial):
     root = place / "mine"
     for part in PARTS.values():
