@@ -94,7 +94,7 @@ notebooks-test: $(VENV)/.test ## run every notebook and compare what is marked (
 		--nbval-cell-timeout=120 --nbval-kernel-startup-timeout=120
 
 browser: setup ## move sliders and drag points in a real JupyterLab
-	$(BIN)/python -m pytest tests -m browser
+	$(BIN)/python -m pytest tests/browser
 
 test: setup lint unit notebooks-test browser ## everything above: what CI runs
 
