@@ -143,7 +143,8 @@ def _rows(listed: Path) -> dict[str, tuple[Line, list[Mark]]]:
         if len(fields) != len(COLUMNS):
             raise malformed(line, f"expected {len(COLUMNS)} fields, got {len(fields)}")
         name, number, *places, kind = (field.strip() for field in fields)
-        if not (number.isascii() and number.isdigit() and int(number[:9]) < MOST):
+        plain = number.isascii() and number.isdigit() and len(number) < 10
+        if not (plain and int(number) < MOST):
             fault = f"expected a landmark from 0 to {MOST - 1}, got {short(number)}"
             raise malformed(line, fault)
         _, marks = rows.setdefault(as_name(line, name), (line, {}))

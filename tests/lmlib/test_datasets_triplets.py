@@ -104,6 +104,7 @@ def test_a_missing_picture_names_the_line(mine):
         ([("a", 0, 1, 2, 3, 4)], "line 2: expected 7 fields, got 6"),
         ([("a", -1, 1, 2, 3, 4, "visible")], "landmark from 0 to 999, got '-1'"),
         ([("a", 9**30, 1, 2, 3, 4, "visible")], "landmark from 0 to 999"),
+        ([("a", "0" * 9 + "9" * 12, 1, 2, 3, 4, "visible")], "landmark from 0 to 999"),
         ([("a", "\N{SUPERSCRIPT TWO}", 1, 2, 3, 4, "visible")], "landmark from 0"),
         ([("a", 0, 1, 2, 3, 4, "seen")], "attribute must be one of absent"),
         ([("a", 0, 1, 2, 3, 4, "absent")], "an absent landmark has no place"),
