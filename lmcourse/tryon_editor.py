@@ -11,7 +11,7 @@ import torch
 from ipywidgets import Button
 from torch import Tensor
 
-from lmcourse.experiments.salvton_figures import COLLAR, DOWN, HEM, REACH
+from lmcourse.experiments.salvton_figures import COLLAR, DOWN, HEM, REACH, SLEEVES
 from lmcourse.fitting_room import (
     NAMES,
     PAINT,
@@ -39,10 +39,6 @@ HANDLES: dict[str, dict[int, float]] = {
     "left cuff": {15: 1.0, 16: 1.0, 13: 0.66, 14: 0.66, 11: 0.33, 12: 0.33},
     "right cuff": {25: 1.0, 26: 1.0, 23: 0.66, 24: 0.66, 21: 0.33, 22: 0.33},
     "hem": HEM,
-}
-SLEEVES = {  # landmarks that a garment without this sleeve lacks
-    "left": tuple(range(9, 17)),
-    "right": tuple(range(19, 27)),
 }
 CHOICES = ("as they are", "left one absent", "right one absent", "both absent")
 ALL = -1  # in place of a landmark's number: the handles

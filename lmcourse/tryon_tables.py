@@ -34,6 +34,17 @@ def cells_of(experiment: str) -> dict[tuple[str, str], dict]:
     return {(cell["setting"], cell["metric"]): cell for cell in cells}
 
 
+def _above(more: str, less: str, metric: str, table: str) -> tuple | None:
+    """How far one setting is above another over the seeds that both have: the mean and
+    the ends of its interval; None without any such seed."""
+    rows = read_rows(table, budget="class")
+    pair = [
+        {r.seed: r.value for r in rows if (r.setting, r.metric) == (setting, metric)}
+        for setting in (more, less)
+    ]
+    return paired_interval(*pair) if pair[0].keys() & pair[1].keys() else None
+
+
 def won(
     more: str,
     less: str,
@@ -43,14 +54,10 @@ def won(
 ) -> str:
     """By how many dB one setting is above another, over the seeds that both have, with
     the interval if there are several; "not measured" without any."""
-    rows = read_rows(table, budget="class")
-    pair = [
-        {r.seed: r.value for r in rows if (r.setting, r.metric) == (setting, metric)}
-        for setting in (more, less)
-    ]
-    if not pair[0].keys() & pair[1].keys():
+    found = _above(more, less, metric, table)
+    if found is None:
         return "not measured"
-    mean, low, high = (f"{x:+.{digits}f}" for x in paired_interval(*pair))
+    mean, low, high = (f"{x:+.{digits}f}" for x in found)
     sure = f"[{low}, {high}]" if math.isfinite(float(low)) else "(one seed)"
     return f"{mean} dB {sure}"
 
@@ -111,19 +118,14 @@ STEPS = {  # two rows of table 3 -> what the first has more
 def show_steps() -> None:
     """What each part of table 3 adds: the paper's, ours with intervals over pairs of
     seeds."""
-    rows = read_rows("salvton-ladder", budget="class")
     printed = paper_tables("salvton")["table-3-psnr"].rows
     panels = {"psnr": "whole picture (dB)", "psnr_garment": "inside the garment (dB)"}
     fig, axes = figure(9, 3.4, cols=2, sharey=True)
     for ax, (metric, title) in zip(axes, panels.items(), strict=True):
         ax.axvline(0, color="0.4", lw=1)
         for y, pair in enumerate(STEPS):
-            values = [
-                {r.seed: r.value for r in rows if (r.setting, r.metric) == (s, metric)}
-                for s in pair
-            ]
-            if values[0].keys() & values[1].keys():
-                mean, low, high = paired_interval(*values)
+            if found := _above(*pair, metric, "salvton-ladder"):
+                mean, low, high = found
                 several = math.isfinite(low)
                 if several:
                     ax.plot([low, high], [y, y], lw=3, color=COLOURS[5])

@@ -91,10 +91,8 @@ def _training(commands) -> None:
 
 def _evaluating(commands) -> None:
     about = "errors of a checkpoint on annotated images, in percent; detections (dlan) "
-    about += (
-        "and how good its images are (salvton: PSNR in dB, SSIM, proxies of LPIPS, "
-    )
-    about += "FID and KID)"
+    about += "and how good its images are (salvton: PSNR in dB, SSIM, and proxies of "
+    about += "LPIPS, FID and KID)"
     add = _command(commands, _evaluate, about, "nothing was changed")
     add.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     add.add_argument("--data", help=DATA + "; default: that of the training")

@@ -44,9 +44,10 @@ PARTS = {  # of a garment: numbers of its landmarks
 # Landmarks that follow one that is dragged, each by a share of how far it is dragged.
 COLLAR = {2: 0.6, 3: 1.0, 4: 1.0, 5: 0.6}
 HEM = {29: 1.0, 30: 1.0, 31: 1.0, 27: 0.5, 28: 0.5}
-BARE = tuple(range(9, 17)) + tuple(
-    range(19, 27)
-)  # what a garment without sleeves lacks
+SLEEVES = {  # landmarks that a garment without this sleeve lacks
+    "left": tuple(range(9, 17)),
+    "right": tuple(range(19, 27)),
+}
 DOWN = 0.16  # how far collar and hem are dragged, in [-1, 1]
 REACH = 0.3  # what is near a landmark, in [-1, 1] of the height
 NETWORK = "salvton-ladder", "deformable@10+lasnl"
@@ -60,7 +61,8 @@ def edited(links: Links, part: str) -> Links:
             for landmark, share in shares.items():
                 person[:, landmark, 1] += DOWN * share
     if part in ("sleeves", "all"):
-        attribute[:, list(BARE)] = ABSENT
+        for numbers in SLEEVES.values():
+            attribute[:, list(numbers)] = ABSENT
     return links._replace(person=person, attribute=attribute)
 
 

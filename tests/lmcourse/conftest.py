@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from lmcourse import plots
+from lmcourse.experiments import cells
 from lmcourse.widgets import picture as widget_picture
 
 
@@ -45,3 +46,16 @@ def stored():
 def close():
     """close(one, other): the same picture, but for how it is stored."""
     return lambda a, b: np.abs(np.asarray(a, int) - np.asarray(b, int)).max() <= 24
+
+
+@pytest.fixture(scope="module")
+def runs_apart(tmp_path_factory):
+    """Unfinished runs of a file's tests are kept for these alone."""
+    folder = tmp_path_factory.mktemp("runs")
+
+    def run_file(*cell):
+        return folder / ("-".join(map(str, cell)) + ".st")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cells, "run_file", run_file)
+        yield

@@ -23,13 +23,7 @@ test_triplets.__test__ = False  # it only begins like a test
 PARSER_FREE = PROBLEMS["salvton-parser-free"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def alone(tmp_path_factory):
-    """Unfinished runs and networks go nowhere else."""
-    folder, before = tmp_path_factory.mktemp("runs"), cells.run_file
-    cells.run_file = lambda *cell: folder / ("-".join(map(str, cell)) + ".st")
-    yield
-    cells.run_file = before
+pytestmark = pytest.mark.usefixtures("runs_apart")
 
 
 @pytest.mark.parametrize("setting", PARSER_FREE.settings)

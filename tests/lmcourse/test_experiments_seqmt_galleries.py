@@ -2,17 +2,14 @@
 
 import pytest
 
-from lmcourse.experiments import cells
 from lmcourse.experiments.seqmt_galleries import PROBLEMS
 
 SETTING = "Seq-MT(L+T+C)@20"
+pytestmark = pytest.mark.usefixtures("runs_apart")
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
-def test_a_gallery_trains_and_is_measured(name, monkeypatch, tmp_path):
-    monkeypatch.setattr(
-        cells, "run_file", lambda *cell: tmp_path / ("-".join(map(str, cell)) + ".st")
-    )
+def test_a_gallery_trains_and_is_measured(name):
     problem = PROBLEMS[name]
     found = problem.run(SETTING, 0)
     assert {*problem.metrics(SETTING)} < {*found}
