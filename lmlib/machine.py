@@ -62,10 +62,14 @@ def environment() -> dict:
 
 
 def _processor() -> str:
+    """Its name; and its instructions, where an x86 has less than AVX-512: a name such
+    as "AMD EPYC" covers both, and the same seed then ends elsewhere."""
     cpuinfo = Path("/proc/cpuinfo")  # Linux; elsewhere platform knows
     text = cpuinfo.read_text() if cpuinfo.exists() else ""
     model = re.search(r"^model name\s*: (.+)", text, re.MULTILINE)
-    return model[1] if model else platform.processor() or platform.machine()
+    name = model[1] if model else platform.processor() or platform.machine()
+    instructions = torch.backends.cpu.get_cpu_capability()
+    return f"{name}, {instructions}" if instructions == "AVX2" else name
 
 
 def _commit() -> str | None:

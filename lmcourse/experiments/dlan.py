@@ -29,7 +29,7 @@ images in the same order and the same steps.
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 
@@ -87,6 +87,7 @@ CHANGES = {
     "gallery": "trained for long, to be looked at",
     "N": "training images (figure 10a)",
     "long": "ten times the steps: how hard the scene is",
+    "steps": "of training, in place of the table's",
     "towers": "their rates, 1+2+4+8 (figure 7b)",
     "average": "of the towers in place of the maximum (figure 7a)",
     "conv4": "towers begin at conv4",
@@ -159,8 +160,9 @@ class Cell:
 
     def configure(self, config: DlanConfig) -> DlanConfig:
         """The configuration of this cell, of a preset's."""
-        if self.row in PARADIGMS:
-            return replace(DfaConfig.garments64(), **PARADIGMS[self.row].config)
+        if self.row in PARADIGMS:  # the trunk of FC, with what a box needs
+            own = {f.name: getattr(config, f.name) for f in fields(config)}
+            return DfaConfig(**own | ROWS["FC"] | PARADIGMS[self.row].config)
         values = dict(ROWS[self.row])
         for name, value in self.changes:
             values |= _changed(name, value)
@@ -250,7 +252,8 @@ class Problem(cells.Problem):
 
     def steps_of(self, cell: Cell) -> int:
         """Steps of a training under the current budget."""
-        steps = self.steps * (1 if cell.get("long") is None else LONG)
+        steps = int(cell.get("steps") or self.steps)
+        steps *= 1 if cell.get("long") is None else LONG
         return budget(quick=2, class_=steps, full=20 * steps)
 
     def train(self, setting: str, seed: int):
@@ -468,11 +471,11 @@ PROBLEMS = cells.by_name(
     ),
     Problem(
         name="dlan-garments128",
-        about="128-pixel garments, trained for long: what is shown",
+        about="128-pixel garments, trained for long: what is shown, and how hard it is",
         preset="garments128",
         count=4000,
         steps=15_000,
-        settings={"DLAN,gallery": 1},
+        settings=seeds(("DLAN,gallery", "FC,steps=6000", "oracle,steps=6000"), 1),
         kept=("DLAN,gallery",),
     ),
 )
