@@ -266,6 +266,16 @@ class SeqMtConfig(Config):
         """Ours, for two cores: 40 px, 16 maps, three poolings."""
         return _small(cls.rcn_plus(), size=40)
 
+    @classmethod
+    def rcn_plus64(cls) -> "SeqMtConfig":
+        """Ours, for half an hour of a core: 64 px, 32 maps, four poolings."""
+        return _large(cls.rcn_plus())
+
+    @classmethod
+    def rcn_plus80(cls) -> "SeqMtConfig":
+        """Ours, for an hour of a core: as ``rcn_plus64``, at the paper's 80 px."""
+        return _large(cls.rcn_plus(), size=80)
+
 
 def _small(config: SeqMtConfig, size: int = 32, **changes) -> SeqMtConfig:
     """The same task at ``size`` pixels on an RCN of 16 maps, then 64 in the last hidden
