@@ -14,10 +14,10 @@ from torch import Tensor
 import lmlib
 from lmcourse.boards import Board
 from lmcourse.experiments import dve, lmdis, seqmt_galleries
-from lmcourse.experiments.cells import kept_file, load_cell, shipped
+from lmcourse.experiments.cells import few, kept_file, load_cell, shipped
 from lmlib.datasets.photos import cut, find_faces, read_photo
-from lmlib.geometry import Affine
 from lmlib.evaluation import point_errors
+from lmlib.geometry import Affine
 from lmlib.methods.dve import crop
 from lmlib.palette import COLOURS
 from lmscenes import Hands
@@ -278,47 +278,60 @@ def open_failures() -> None:
 
 HANDS = "seqmt-hands64"
 FINGERS = tuple(range(first, first + 4) for first in range(1, 20, 4))
+NOT_RED = (*COLOURS[:3], *COLOURS[4:6])  # of fingers: red is for errors
 SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)  # of the test hands, from the best
 
 
 @cache
 @torch.no_grad()
 def hands_found() -> dict[str, Tensor]:
-    """Of all test hands of the network for hands of 64 pixels: ``points`` found and
-    ``truth (N, 25, 2)``, ``seen (N, 25)``, ``named`` and ``label (N,)``, and ``error
-    (N,)`` in percent of the wrist's width."""
+    """The test hands of the network for 64 pixels, from the best to the worst.
+
+    ``number (N,)`` of the picture, ``image (N, 1, 64, 64)``, ``points`` found and
+    ``truth (N, 25, 2)``, ``seen (N, 25)``, how far ``off (N, 25)`` in percent of the
+    wrist's width, ``error (N,)``, its mean over what is seen, and the gestures
+    ``named`` and ``label (N,)``.
+    """
     problem = seqmt_galleries.PROBLEMS[HANDS]
     method = load_cell(HANDS, *problem.kept)
-    tests = problem.stored("", problem.tests[""][1]).all
+    tests = problem.stored("", few(problem.tests[""][1], quick=60)).all
     parts = [method.landmarks(part) for part in tests["image"].split(60)]
     points, truth, seen = torch.cat(parts), tests["landmarks"], tests["visible"]
-    width = (truth[:, 0] - truth[:, 24]).norm(dim=-1)
-    off = (point_errors(points, truth) * seen).sum(1) / seen.sum(1)
-    found = {"points": points, "truth": truth, "seen": seen, "error": 100 * off / width}
-    return found | {"named": method.classify(points).argmax(1), "label": tests["label"]}
+    width = (truth[:, 0] - truth[:, 24]).norm(dim=-1, keepdim=True)
+    off = 100 * point_errors(points, truth) / width
+    error = (off * seen).sum(1) / seen.sum(1)
+    found = {"image": tests["image"], "points": points, "truth": truth, "seen": seen}
+    found |= {"named": method.classify(points).argmax(1), "label": tests["label"]}
+    found |= {"off": off, "error": error, "number": torch.arange(len(points))}
+    order = error.argsort()
+    return {name: values[order] for name, values in found.items()}
 
 
-def show_hands(shares=SHARES) -> None:
-    """Test hands from the best to the worst, in colour, with what was found."""
+def put_hand(board: Board, share: float, column: int = 0) -> int:
+    """The test hand that a ``share`` of all are better than, in colour, with what was
+    found; its row in ``hands_found``."""
     found = hands_found()
-    order = found["error"].argsort()
-    chosen = [int(order[round(share * (len(order) - 1))]) for share in shares]
-    heads = [f"{100 * share:.0f} % are better" for share in shares]
-    board = Board(len(chosen), heads=heads)
-    pictures = Hands(board.side, seed=1, subjects=4).batch(chosen)["image"]
-    for column, (n, picture) in enumerate(zip(chosen, pictures, strict=True)):
-        board.put(picture, column)
-        points, seen = found["points"][n], found["seen"][n]
-        board.lines(points[seen], found["truth"][n, seen], column, lw=1.6)
-        for k, finger in enumerate(FINGERS):
-            chain = points[list(finger)]
-            look = {"color": COLOURS[k if k < 3 else k + 1], "lw": 1.5}  # not red
-            board.lines(chain[:-1], chain[1:], column, **look)
-        look = {"c": "white", "edgecolors": "black", "linewidths": 0.5, "zorder": 5}
-        board.ax.scatter(*board.on(points, column).T, s=12, **look)
-        right = found["named"][n] == found["label"][n]
-        name = Hands.classes[found["named"][n]]
-        board.say(f"{name}{'' if right else ' (wrong)'}", column)
+    row = round(share * (len(found["number"]) - 1))
+    scene = Hands(board.side, seed=1, subjects=4)
+    board.put(scene.batch(found["number"][row : row + 1])["image"], column)
+    points, seen = found["points"][row], found["seen"][row]
+    board.lines(points[seen], found["truth"][row, seen], column, lw=1.6)
+    for finger, shade in zip(FINGERS, NOT_RED, strict=True):
+        chain = points[list(finger)]
+        board.lines(chain[:-1], chain[1:], column, color=shade, lw=1.5)
+    look = {"c": "white", "edgecolors": "black", "linewidths": 0.5, "zorder": 5}
+    board.ax.scatter(*board.on(points, column).T, s=board.side / 14, **look)
+    wrong = "" if found["named"][row] == found["label"][row] else " (wrong)"
+    board.say(Hands.classes[found["named"][row]] + wrong, column)
+    return row
+
+
+def show_hands() -> None:
+    """Five test hands, from the best to the worst."""
+    heads = [f"{100 * share:.0f} % are better" for share in SHARES]
+    board = Board(len(SHARES), heads=heads)
+    for column, share in enumerate(SHARES):
+        put_hand(board, share, column)
     board.show(
         "Five drawn hands that the network had not seen, in colour, with the 25 points "
         "it found in small grey pictures of them, joined along each finger. Red lines "

@@ -60,3 +60,32 @@ def test_equal_vectors_have_equal_colours():
     colours = gallery.as_colours(vectors)
     assert colours.shape == (2, 3, 6, 6) and 0 <= colours.min() < colours.max() <= 1
     assert torch.allclose(colours[1, :, 2, 3], colours[0, :, 5, 1], atol=1e-5)
+
+
+def test_hands_are_shown_in_order_of_their_errors(monkeypatch):
+    class Nothing:  # finds all landmarks in the middle
+        def landmarks(self, images):
+            return torch.zeros(len(images), 25, 2)
+
+        def classify(self, points):
+            return torch.eye(27)[:1].expand(len(points), -1)
+
+    monkeypatch.setattr(gallery, "load_cell", lambda *cell: Nothing())
+    gallery.hands_found.cache_clear()
+    found = gallery.hands_found()
+    try:
+        count = len(found["number"])
+        assert sorted(found["number"].tolist()) == [*range(count)] and count > 50
+        assert found["error"].diff().min() >= 0
+        far = found["truth"].norm(dim=-1) / (
+            found["truth"][:, :1] - found["truth"][:, 24:]
+        ).norm(dim=-1)
+        torch.testing.assert_close(found["off"], 100 * far)
+        board = gallery.Board(2)
+        rows = [gallery.put_hand(board, share, n) for n, share in enumerate((0.0, 1.0))]
+        assert rows == [0, count - 1]
+        texts = [text.get_text() for text in board.ax.texts]
+        right = (found["label"][rows] == 0).tolist()
+        assert [not text.endswith(" (wrong)") for text in texts] == right
+    finally:
+        gallery.hands_found.cache_clear()
