@@ -339,7 +339,7 @@ def show_hands() -> None:
     )
 
 
-# -- 21 and 61 -------------------------------------------------------------------------
+# -- 21, 61 and 62 ---------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -384,6 +384,25 @@ def open_photographs() -> None:
         "Photographs of Eileen Collins (NASA) and Grace Hopper (US Navy), both in the "
         "public domain, with the 68 landmarks of a network that has only ever seen "
         "drawn faces.",
+        first=True,
+    )
+
+
+@torch.no_grad()
+def open_scaling() -> None:
+    """62: faces drawn again by a network of minutes, and by one of hours."""
+    networks = {
+        "40 px, 600 steps": load_cell("lmdis-faces", "K10"),
+        "64 px, 6,000 steps": load_cell("lmdis-faces64", "K10,gallery"),
+    }
+    board = Board(len(PEOPLE), 3, sides=("faces", *networks))
+    board.put(_faces(networks["64 px, 6,000 steps"]))
+    for row, method in enumerate(networks.values(), start=1):
+        board.put(method.decode(*method.encode(_faces(method))), row=row)
+    board.show(
+        "Five faces, and the same five drawn again from ten landmarks and their "
+        "vectors, by one method: trained for 600 steps on 40 pixels, and a larger "
+        "network for 6,000 steps on 64. Only the second has eyes.",
         first=True,
     )
 

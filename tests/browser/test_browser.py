@@ -445,6 +445,7 @@ def test_a_dragged_collar_changes_the_try_on(notebook, page):
         "52_salvton_ablations",
         "60_five_ways",
         "61_your_own_images",
+        "62_scaling_up",
     ],
 )
 def test_every_control_of_every_explorer_changes_its_picture(notebook, page, name):
