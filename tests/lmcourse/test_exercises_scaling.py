@@ -96,7 +96,7 @@ def share_sums(sums, counts):
 
 WRONG = [
     ("multiplications", count_kernel_once, "square it"),
-    ("multiplications", count_weights, "the number of weights"),
+    ("multiplications", count_weights, "These are the weights"),
     ("multiplications", count_both, "count multiplications only"),
     ("multiplications", count_one_map, "every input map"),
     ("multiplications", count_valid, "Padding keeps the size"),
