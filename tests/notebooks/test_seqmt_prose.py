@@ -198,3 +198,22 @@ def test_03_says_what_the_rule_does():
 
 def test_13_agrees_that_the_truth_names_every_class():
     assert "If there were such pairs" not in words("13")
+
+
+def test_10_gives_the_truth_its_full_score():
+    assert "the truth 0 0 100%" in printed("10")
+    assert "The truth scores 100 %" in words("10")
+    assert f"all in the middle 0 {middle_of_blocks():.1f} {1 / 15:.0%}" in printed("10")
+    assert "they score one class in fifteen" in words("10")
+
+
+def test_13_has_the_hands_of_the_paper_and_of_the_rows():
+    setting = "Seq-MT(L+T+C)"
+    tables = paper_tables("seqmt")
+    error, right = (tables[f"table-{n}"].rows[setting][20] for n in (2, 10))
+    said = f"has {error:.1f} % of the wrist's width and {right:.1f} % of the gestures"
+    assert said in words("13")
+    ours = means("seqmt-hands64")[f"{setting}@20"]
+    assert f"points are {ours:.0f} % of the wrist's width off" in printed("13")
+    named = means("seqmt-hands64", "accuracy")[f"{setting}@20"]
+    assert f"is right on {100 * named:.0f} % of the hands" in printed("13")
