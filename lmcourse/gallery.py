@@ -14,9 +14,9 @@ from torch import Tensor
 import lmlib
 from lmcourse.boards import Board
 from lmcourse.experiments import dve, lmdis, seqmt_galleries
-from lmcourse.experiments.cells import few, kept_file, load_cell, shipped
+from lmcourse.experiments.cells import few, in_chunks, kept_file, load_cell, shipped
+from lmcourse.experiments.seqmt_images import in_wrists
 from lmlib.datasets.photos import cut, find_faces, read_photo
-from lmlib.evaluation import point_errors
 from lmlib.geometry import Affine
 from lmlib.methods.dve import crop
 from lmlib.palette import COLOURS
@@ -276,7 +276,7 @@ def open_failures() -> None:
 
 # -- Hands -----------------------------------------------------------------------------
 
-HANDS = "seqmt-hands64"
+HANDS = seqmt_galleries.PROBLEMS["seqmt-hands64"]
 FINGERS = tuple(range(first, first + 4) for first in range(1, 20, 4))
 NOT_RED = (*COLOURS[:3], *COLOURS[4:6])  # of fingers: red is for errors
 SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)  # of the test hands, from the best
@@ -292,13 +292,10 @@ def hands_found() -> dict[str, Tensor]:
     wrist's width, ``error (N,)``, its mean over what is seen, and the gestures
     ``named`` and ``label (N,)``.
     """
-    problem = seqmt_galleries.PROBLEMS[HANDS]
-    method = load_cell(HANDS, *problem.kept)
-    tests = problem.stored("", few(problem.tests[""][1], quick=60)).all
-    parts = [method.landmarks(part) for part in tests["image"].split(60)]
-    points, truth, seen = torch.cat(parts), tests["landmarks"], tests["visible"]
-    width = (truth[:, 0] - truth[:, 24]).norm(dim=-1, keepdim=True)
-    off = 100 * point_errors(points, truth) / width
+    method = load_cell(HANDS.name, *HANDS.kept)
+    tests = HANDS.stored("", few(HANDS.tests[""][1], quick=60)).all
+    points, truth = in_chunks(method.landmarks, tests["image"], 60), tests["landmarks"]
+    off, seen = 100 * in_wrists(points, truth), tests["visible"]
     error = (off * seen).sum(1) / seen.sum(1)
     found = {"image": tests["image"], "points": points, "truth": truth, "seen": seen}
     found |= {"named": method.classify(points).argmax(1), "label": tests["label"]}
@@ -312,7 +309,7 @@ def put_hand(board: Board, share: float, column: int = 0) -> int:
     found; its row in ``hands_found``."""
     found = hands_found()
     row = round(share * (len(found["number"]) - 1))
-    scene = Hands(board.side, seed=1, subjects=4)
+    scene = Hands(board.side, **HANDS.tests[""][0].keywords)  # the same in colour
     board.put(scene.batch(found["number"][row : row + 1])["image"], column)
     points, seen = found["points"][row], found["seen"][row]
     board.lines(points[seen], found["truth"][row, seen], column, lw=1.6)

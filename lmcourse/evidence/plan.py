@@ -30,8 +30,10 @@ from lmcourse.evidence.results import (
     run_missing,
 )
 
-GALLERY = "dve-faces70", "lmdis-faces64", "lmdis-people64"
-GALLERY += "seqmt-hands64", "seqmt-faces64", "seqmt-wild80", "seqmt-300w64"
+GALLERY = (
+    "dve-faces70", "lmdis-faces64", "lmdis-people64",
+    "seqmt-hands64", "seqmt-faces64", "seqmt-wild80", "seqmt-300w64",
+)  # fmt: skip
 OPEN = ("undecided", "not tested")
 TAKEN = 3  # exit status of a process whose run another one has
 ENDS = {0: "done", TAKEN: "left to another process"}

@@ -97,9 +97,6 @@ def _examine_share_of_mean(fn) -> str | None:
         ),
         "The plain average divides by the number of processes; undo that: times "
         "len(sums).": sums / total,
-        "You averaged over processes already; hand over one number for each.": (
-            torch.full((3,), (sums.sum() / total).item())
-        ),
         "Weight by the counts, but do not divide the sums by them as well: "
         "sums / counts * counts / total is sums / total.": (sums / counts * 3 / total),
         "The larger the share, the more it counts: do not multiply sums by the counts "

@@ -3,14 +3,14 @@
 Those of figures 10 to 12 are to be looked at; one of photographs is measured only.
 """
 
+from dataclasses import replace
 from functools import partial
 
-from lmcourse.experiments import cells
+from lmcourse.experiments import cells, seqmt
 from lmcourse.experiments.seqmt import Problem
 from lmcourse.experiments.seqmt_images import (
     eye_distances,
     hands,
-    photographs,
     studio,
     wild,
     wrist_widths,
@@ -59,15 +59,13 @@ PROBLEMS = cells.by_name(
         small=False,
         kept=("RCN+(L)@100",),
     ),
-    Problem(
+    replace(
+        seqmt.PROBLEMS["seqmt-300w"],
         name="seqmt-300w64",
         about="Table 5 on photographs of 64 pixels: 300-W, as seqmt-300w's",
-        train_on=(photographs, range(1600)),
-        tests={"": (photographs, range(1600, 2012))},
         preset="rcn_plus64",
         rcn="rcn_plus64",
         steps={100: 3000},
-        error=eye_distances,
         settings={"RCN+(L)@100": 1, "RCN+(L,long)@100": 1},
         small=False,
     ),

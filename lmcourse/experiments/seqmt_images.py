@@ -45,12 +45,17 @@ def pixels_of_60(points, truth, visible) -> float:
     return nme(points, truth, visible, normaliser="pixels", size=(60, 60))
 
 
+def in_wrists(points, truth):
+    """How far each landmark of a hand is off, over its wrist's width: ``(N, 25)``."""
+    # Both ends of the wrist are known even where the mask hides them.
+    width = (truth[:, 0] - truth[:, 24]).norm(dim=-1)
+    return (points - truth).norm(dim=-1) / width[:, None]
+
+
 def wrist_widths(points, truth, visible) -> float:
     """Mean distance over the wrist's width, in percent, hidden ones left out (table
     2)."""
-    # Both ends of the wrist are known even where the mask hides them.
-    width = (truth[:, 0] - truth[:, 24]).norm(dim=-1)
-    distance = (points - truth).norm(dim=-1) / width[:, None]
+    distance = in_wrists(points, truth)
     return 100 * ((distance * visible).sum(1) / visible.sum(1)).mean().item()
 
 
