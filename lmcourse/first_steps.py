@@ -162,16 +162,16 @@ def draw_hollow(ax: Axes, points, size: float = 130, names: bool = True) -> None
 # -- a letter to warp ------------------------------------------------------------------
 
 
-def letter_card(letter: str = "R", side: int = 240, at=(0.0, -0.25)) -> Tensor:
-    """A large letter at ``at`` on ruled paper: an image ``(1, 3, side, side)``."""
+def letter_card(letter: str = "R", side: int = 480, at=(0.0, -0.25)) -> Tensor:
+    """A letter at ``at`` on squared paper: an image ``(1, 3, side, side)``."""
     card = Image.new("RGB", (side, side), "#f4efe2")
     pen = ImageDraw.Draw(card)
-    for step in range(1, 8):
-        pen.line([(0, side * step // 8), (side, side * step // 8)], "#c9c2b0", 2)
-        pen.line([(side * step // 8, 0), (side * step // 8, side)], "#c9c2b0", 2)
+    for cut in (side * step // 8 for step in range(1, 8)):
+        pen.line([(0, cut), (side, cut)], "#c9c2b0", side // 160)
+        pen.line([(cut, 0), (cut, side)], "#c9c2b0", side // 160)
     place = tuple((value + 1) * side / 2 for value in at)
-    font = ImageFont.load_default(side * 0.42)
-    pen.text(place, letter, "#0b3d6b", font, anchor="mm", stroke_width=side // 60)
+    font = ImageFont.load_default(0.16 * side)
+    pen.text(place, letter, "#0b3d6b", font, anchor="mm", stroke_width=side // 100)
     return torch.tensor(np.asarray(card) / 255.0).float().permute(2, 0, 1)[None]
 
 
