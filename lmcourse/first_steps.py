@@ -131,8 +131,8 @@ def landmarks_and_maps(
 
 
 def draw_on_one_scale(ax: Axes, p: Tensor, highest: float, title: str) -> None:
-    """A map of probability ``(H, W)`` in colours from 0 to ``highest``."""
-    shade = (p / highest).clamp(max=1) ** 0.3  # weak ones show
+    """A map of probability ``(H, W)`` in colours from 0 to ``highest`` and beyond."""
+    shade = (p / highest).clamp(max=1).sqrt()  # weak ones show
     draw_image(ax, torch.tensor(INFERNO(shade.numpy())[..., :3]).permute(2, 0, 1))
     ax.set_title(title, fontsize=12)
 
