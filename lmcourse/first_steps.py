@@ -140,7 +140,7 @@ def draw_on_one_scale(ax: Axes, p: Tensor, highest: float, title: str) -> None:
 def draw_signed_map(ax: Axes, scores: Tensor, title: str) -> None:
     """Scores ``(H, W)`` from -1, blue, to 1, red, with a bar of their colours."""
     draw_image(ax, torch.zeros(scores.shape), title)  # the axes of a picture
-    look = {"cmap": "RdBu_r", "vmin": -1, "vmax": 1, "extent": EXTENT, "zorder": 2}
+    look = {"cmap": "RdBu_r", "vmin": -1, "vmax": 1, "extent": EXTENT, "zorder": 0}
     drawn = ax.imshow(scores.numpy(), interpolation="nearest", **look)
     bar = ax.figure.colorbar(drawn, ax=ax, fraction=0.05, pad=0.02)
     bar.set_ticks([-1, 0, 1], labels=["-1", "0", "1"], fontsize=11)
