@@ -10,7 +10,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help lab setup lint unit notebooks-test browser test fuzz torture notebooks bench gpu clean
+.PHONY: help lab setup lint unit notebooks-test browser test fuzz torture notebooks handouts bench gpu clean
 
 # The first Python on the path that is new enough. Asked only when needed.
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python; do \
@@ -108,6 +108,9 @@ torture: $(VENV)/.test ## kill and resume runs for long (LMLIB_TORTURE_KILLS kil
 
 notebooks: $(VENV)/.test ## run all notebooks at full length and store their outputs
 	$(BIN)/python -m tools.run_notebooks
+
+handouts: $(VENV)/.lab ## pages to print of all notebooks, without solutions, into work/handouts
+	$(BIN)/python -m tools.handouts
 
 bench: $(VENV)/.bench ## ours against a plain reference, ratios in one run
 	$(BIN)/python -m benchmarks

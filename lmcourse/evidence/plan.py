@@ -115,7 +115,8 @@ class Planner:
     # --- how long ---------------------------------------------------------------------
 
     def _measured_seconds(self) -> dict[tuple[str, str], float]:
-        """The longest run of each setting; of this make of device where there is one.
+        """The longest run of each setting; of this make of device where there is one,
+        else of the others, times what this make takes of their time.
 
         The longest, since the seconds of a resumed run are those after its resume.
         """
@@ -124,7 +125,12 @@ class Planner:
             times = found.setdefault((row.experiment, row.setting), {})
             ours = row.make == self.make
             times[ours] = max(times.get(ours, 0), row.seconds)
-        return {key: times.get(True, times.get(False)) for key, times in found.items()}
+        both = [t[True] / t[False] for t in found.values() if len(t) == 2 and t[False]]
+        slower = statistics.median(both) if both else 1.0
+        return {
+            key: times[True] if True in times else slower * times[False]
+            for key, times in found.items()
+        }
 
     def minutes(self, key: tuple[str, str, int]) -> tuple[float, bool]:
         """Minutes of a run, and whether they are guessed."""

@@ -187,14 +187,19 @@ def test_claims_without_further_seeds_are_named(course):
 
 def test_minutes_are_the_longest_row_of_this_make_else_a_guess(course):
     append_rows([row("quick", 0, 1, 90), row("quick", 1, 1, 30)])
-    append_rows([row("quick", 2, 1, 600, device="cpu (x, 1 threads)")])
+    append_rows([row("quick", 2, 1, 30, device="cpu (x, 1 threads)")])
     append_rows([row("slow", 0, 1, 600, device="cpu (x, 1 threads)")])
     plans = planner(course)
     assert plans.minutes(("toy", "quick", 3)) == (1.5, False)
-    assert plans.minutes(("toy", "slow", 3)) == (10.0, False)  # of another make, still
-    assert plans.minutes(("toy", "none", 0)) == (10.0, True)  # the longest of its kind
-    assert plans.minutes(("toy-pictures", "K10", 0)) == (10.0, True)  # of its paper
-    assert plans.minutes(("other", "K10", 0)) == (10.0, True)
+    assert plans.minutes(("toy", "slow", 3)) == (30.0, False)  # of a make twice as fast
+    assert plans.minutes(("toy", "none", 0)) == (30.0, True)  # the longest of its kind
+    assert plans.minutes(("toy-pictures", "K10", 0)) == (30.0, True)  # of its paper
+    assert plans.minutes(("other", "K10", 0)) == (30.0, True)
+
+
+def test_minutes_of_another_make_count_as_they_are_if_nothing_ran_on_both(course):
+    append_rows([row("slow", 0, 1, 600, device="cpu (x, 1 threads)")])
+    assert planner(course).minutes(("toy", "slow", 3)) == (10.0, False)
 
 
 def test_without_any_row_there_is_still_a_plan(course):
