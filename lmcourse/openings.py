@@ -15,7 +15,15 @@ from sklearn.datasets import load_sample_image
 from torch import Tensor
 
 from lmcourse.experiments.cells import load_cell
-from lmcourse.plots import COLOURS, draw_image, draw_points, figure, show
+from lmcourse.first_steps import draw_hollow, temperature_text
+from lmcourse.plots import (
+    COLOURS,
+    draw_heatmap,
+    draw_image,
+    draw_points,
+    figure,
+    show,
+)
 from lmlib.geometry import Affine, ThinPlateSpline, from_pixels
 from lmlib.heatmaps import hard_argmax, soft_argmax, spatial_softmax
 from lmlib.warps import control_grid
@@ -110,20 +118,20 @@ def temperatures() -> tuple[Figure, str]:
     patches = F.unfold(grey, 7)[0].T
     patches = patches - patches.mean(1, keepdim=True)
     patches = patches / (patches.std(1, keepdim=True) + 0.02)
-    column, row = ((corners[0, 0] + 1) * 32).long().tolist()
+    column, row = ((corners[0, 1] + 1) * 32).long().tolist()  # as notebook 01 asks
     scores = (patches @ patches[row * 64 + column] / 49).view(1, 1, 64, 64)
-    large = _pagoda(2 * SIDE)[0].mean(1)
-    betas = (1.0, 12.0, 18.0, 100.0)
-    fig, axes = _row(4, [f"T = {1 / beta:.2g}" for beta in betas])
+    large = _pagoda(2 * SIDE)[0][0].mean(0)
+    betas = (1.0, 12.5, 20.0, 100.0)
+    fig, axes = _row(4, list(map(temperature_text, betas)))
     for ax, beta in zip(axes, betas, strict=True):
-        p = spatial_softmax(scores, beta)[0]
-        draw_image(ax, _glow(large, p**0.6, dim=0.75))
-        both = soft_argmax(scores, beta)[0], hard_argmax(scores)[0]
-        draw_points(ax, torch.cat(both), size=170)
+        p = spatial_softmax(scores, beta)[0, 0]
+        draw_heatmap(ax, p**0.2, large * 0.5)  # weak rivals show
+        both = soft_argmax(scores, beta)[0, 0], hard_argmax(scores)[0, 0]
+        draw_hollow(ax, both, size=300, names=False)
     return fig, (
-        "One map of scores for the tip of a roof, read at four temperatures. The "
-        "square is its highest pixel; the circle, the average of the glowing places, "
-        "walks from the middle of the picture to the tip as the map gets colder."
+        "One map of scores for the left tip of the top roof, read at four temperatures,"
+        " from hot to cold. The square is its highest pixel; the ring, the average of "
+        "all that glows, walks from the middle of the picture to the tip."
     )
 
 
