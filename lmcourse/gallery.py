@@ -3,7 +3,7 @@
 A gallery takes the network that was trained longest among those that ship.
 """
 
-from functools import cache
+from functools import cache, lru_cache
 
 import matplotlib.cbook
 import skimage.data
@@ -304,13 +304,19 @@ def hands_found() -> dict[str, Tensor]:
     return {name: values[order] for name, values in found.items()}
 
 
+@lru_cache(64)
+def _in_colour(number: int, side: int = 200) -> Tensor:
+    """A test hand as it looked before it became small and grey ``(3, side, side)``."""
+    scene = Hands(side, **HANDS.tests[""][0].keywords)
+    return scene.batch(range(number, number + 1))["image"][0]
+
+
 def put_hand(board: Board, share: float, column: int = 0) -> int:
     """The test hand that a ``share`` of all are better than, in colour, with what was
     found; its row in ``hands_found``."""
     found = hands_found()
     row = round(share * (len(found["number"]) - 1))
-    scene = Hands(board.side, **HANDS.tests[""][0].keywords)  # the same in colour
-    board.put(scene.batch(found["number"][row : row + 1])["image"], column)
+    board.put(_in_colour(found["number"][row].item()), column)
     points, seen = found["points"][row], found["seen"][row]
     board.lines(points[seen], found["truth"][row, seen], column, lw=1.6)
     for finger, shade in zip(FINGERS, NOT_RED, strict=True):

@@ -41,7 +41,7 @@ DISTRIBUTIONS = {
 LOCAL = {"lmlib", "lmscenes", "lmcourse", "tests", "tools", "benchmarks", "conftest"}
 # Helpers of the tests, beside them.
 LOCAL |= {"exercise_answers", "spots", "toy_claims", "fuzzing", "shape_checks"}
-LOCAL |= {"test_resume", "test_processes", "tryons"}
+LOCAL |= {"prose", "test_resume", "test_processes", "tryons"}
 # The library may use the base packages only, the course its extra, the rest also the
 # test extra.
 OPTIONAL = {

@@ -22,9 +22,8 @@ from sklearn.svm import LinearSVC
 from lmcourse.budget import budget
 from lmcourse.evidence.results import Run, Table
 from lmcourse.experiments import cells, lmdis
-from lmcourse.experiments.cells import few, in_chunks, kept_file, load_cell
+from lmcourse.experiments.cells import few, in_chunks, load_cell
 from lmcourse.experiments.lmdis_images import face_images
-from lmlib.checkpoints import load_checkpoint
 from lmlib.methods.lmdis_generation import Generation, GenerationConfig, energy
 from lmlib.training import recompute_statistics
 from lmscenes import Faces
@@ -145,7 +144,6 @@ GENERATION = Generations(
     name="lmdis-generation",
     about="Figure 11: new faces with given landmarks",
     settings={"K10": 3, "K10,untied": 1},
-    kept=("K10",),
 )
 
 
@@ -161,13 +159,6 @@ def training_data(method: Generation):
     """The faces that the landmark network was trained on."""
     faces = lmdis.PROBLEMS["lmdis-faces"]
     return faces.training_data(lmdis.Cell(10), method.finder.config.size)
-
-
-def load_generation(setting: str = "K10"):
-    """The trained generator that ships with the course, ready to draw."""
-    method = generation(setting)
-    load_checkpoint(kept_file("lmdis-generation", setting), method)
-    return method.eval()
 
 
 # --- the tables -----------------------------------------------------------------------

@@ -556,8 +556,10 @@ def test_evaluate_wants_landmarks(trained, capsys):
 
 
 def test_checkpoints_of_other_origin(tmp_path, faces, capsys):
-    words = ["predict", shipped("lmdis-generation_K10"), faces, "--out", tmp_path / "p"]
-    assert "unknown method 'lmdis-generation'" in fails(capsys, *words)
+    other = tmp_path / "other.safetensors"
+    write(other, {}, {"kind": "weights", "method": "elsewhere", "config": {}})
+    words = ["predict", other, faces, "--out", tmp_path / "p"]
+    assert "unknown method 'elsewhere'" in fails(capsys, *words)
     words[1] = tmp_path / "none.safetensors"
     assert "none.safetensors: no such checkpoint" in fails(capsys, *words)
     words[1].write_bytes(b"half a file")

@@ -1,41 +1,16 @@
 """What the notebooks on Seq-MT say in words is what the rows and the paper say."""
 
 import math
-from pathlib import Path
 
-import nbformat
 import pytest
+from prose import means, printed, words
 
 from lmcourse.evidence.claims import judge_all
 from lmcourse.evidence.effects import paired_interval, seeds_needed, shares
 from lmcourse.evidence.paper import paper_tables
-from lmcourse.evidence.results import latest, read_rows, summarise
+from lmcourse.evidence.results import latest, read_rows
 from lmcourse.exercises.seqmt_ablations import labels_needed
 from lmcourse.experiments.seqmt_images import middle_of_blocks
-
-FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
-
-
-def words(number: str) -> str:
-    """All Markdown of a notebook, in one line."""
-    (path,) = FOLDER.glob(f"{number}_*.ipynb")
-    notebook = nbformat.v4.reads(path.read_text(encoding="utf-8"))
-    texts = [c.source for c in notebook.cells if c.cell_type == "markdown"]
-    return " ".join(" ".join(texts).split())
-
-
-def printed(number: str) -> str:
-    """All text that a notebook's cells have printed, in one line."""
-    (path,) = FOLDER.glob(f"{number}_*.ipynb")
-    notebook = nbformat.v4.reads(path.read_text(encoding="utf-8"))
-    outputs = [o for c in notebook.cells for o in c.get("outputs", [])]
-    texts = [o.get("text", o.get("data", {}).get("text/plain", "")) for o in outputs]
-    return " ".join(" ".join(texts).split())
-
-
-def means(experiment: str, metric: str = "error") -> dict[str, float]:
-    rows = read_rows(experiment, metric=metric, budget="class")
-    return {row["setting"]: row["mean"] for row in summarise(rows)}
 
 
 @pytest.fixture(scope="module")
