@@ -64,7 +64,9 @@ def unanswered(notebook):
             texts.append(text)
     answers = " ".join(texts)
     numbers = range(1, asked + 1)
-    return [n for n in numbers if not re.search(rf"\*\*Prediction {n}\b", answers)]
+    return [
+        n for n in numbers if not re.search(rf"\*\*(Prediction|Answer) {n}\b", answers)
+    ]
 
 
 def about_us(notebook):

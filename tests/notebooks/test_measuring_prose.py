@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from test_seqmt_prose import printed, words
+from prose import printed, words
 
 from lmcourse.evidence.claims import VERDICTS
 
