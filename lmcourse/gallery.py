@@ -313,19 +313,30 @@ def _in_colour(number: int, side: int = 200) -> Tensor:
 
 def put_hand(board: Board, share: float, column: int = 0) -> int:
     """The test hand that a ``share`` of all are better than, in colour, with what was
-    found; its row in ``hands_found``."""
+    found; its row in ``hands_found``.
+
+    Dots are points that can be seen, crosses hidden ones; red lines lead to the truth,
+    those of hidden points, dashed, in large pictures only.
+    """
     found = hands_found()
     row = round(share * (len(found["number"]) - 1))
     board.put(_in_colour(found["number"][row].item()), column)
     points, seen = found["points"][row], found["seen"][row]
-    board.lines(points[seen], found["truth"][row, seen], column, lw=1.6)
     for finger, shade in zip(FINGERS, NOT_RED, strict=True):
         chain = points[list(finger)]
         board.lines(chain[:-1], chain[1:], column, color=shade, lw=1.5)
-    look = {"c": "white", "edgecolors": "black", "linewidths": 0.5, "zorder": 5}
-    board.ax.scatter(*board.on(points, column).T, s=board.side / 14, **look)
-    wrong = "" if found["named"][row] == found["label"][row] else " (wrong)"
-    board.say(Hands.classes[found["named"][row]] + wrong, column)
+    truth, large = found["truth"][row], board.side > 250
+    red = {"color": "#ff2020", "zorder": 4.5}
+    board.lines(points[seen], truth[seen], column, lw=2.4, **red)
+    if large:  # in small pictures they would hide the hand
+        board.lines(points[~seen], truth[~seen], column, lw=1.4, dashes=(3, 2), **red)
+    size = board.side / 14
+    look = {"edgecolors": "black", "linewidths": 0.5, "zorder": 5}
+    board.ax.scatter(*board.on(points[seen], column).T, s=size, c="white", **look)
+    look |= {"marker": "X", "s": 2.2 * size, "c": "#ff2020", "linewidths": 0.7}
+    board.ax.scatter(*board.on(points[~seen], column).T, **look)
+    named, true = (Hands.classes[found[name][row]] for name in ("named", "label"))
+    board.say(named if named == true else f"{named}, in truth {true}", column)
     return row
 
 
@@ -338,7 +349,8 @@ def show_hands() -> None:
     board.show(
         "Five drawn hands that the network had not seen, in colour, with the 25 points "
         "it found in small grey pictures of them, joined along each finger. Red lines "
-        "lead to the truth. Below, the gesture it names from these points alone.",
+        "lead to the truth; red crosses are its guesses at points that are hidden. "
+        "Below, the gesture it names from these points alone.",
     )
 
 

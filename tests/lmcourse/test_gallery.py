@@ -86,6 +86,6 @@ def test_hands_are_shown_in_order_of_their_errors(monkeypatch):
         assert rows == [0, count - 1]
         texts = [text.get_text() for text in board.ax.texts]
         right = (found["label"][rows] == 0).tolist()
-        assert [not text.endswith(" (wrong)") for text in texts] == right
+        assert [", in truth " not in text for text in texts] == right
     finally:
         gallery.hands_found.cache_clear()
