@@ -64,7 +64,9 @@ def unanswered(notebook):
             texts.append(text)
     answers = " ".join(texts)
     numbers = range(1, asked + 1)
-    return [n for n in numbers if not re.search(rf"\*\*Prediction {n}\b", answers)]
+    return [
+        n for n in numbers if not re.search(rf"\*\*(Prediction|Answer) {n}\b", answers)
+    ]
 
 
 def about_us(notebook):
@@ -119,6 +121,6 @@ def test_faults_are_seen():
     assert not opens_with_a_picture(toy(shown(imports)))
     recap = TEXT("## Recap\n**Prediction 2** was down.")
     assert unanswered(toy(ASKS, said("**Prediction 1 was: up.**"), recap)) == [2]
-    late = said("**Prediction 2 was: down.**")
+    late = said("**Answer 2: down.**")
     assert unanswered(toy(ASKS, late, said("**Prediction 1.** Up."), recap)) == []
     assert about_us(toy(TEXT("Our runs are short."))) == ["Our runs are short"]
