@@ -23,16 +23,18 @@ from lmcourse.plots import draw_image, draw_points, figure, show
 from lmlib.evaluation import LandmarkRegression, nme
 from lmlib.geometry import Affine
 from lmlib.heatmaps import hard_argmax
-from lmlib.methods.dve import crop
+from lmlib.methods.dve import Dve, crop, virtual_points
 from lmlib.methods.lmdis import Lmdis
 from lmlib.palette import colour
 from lmlib.samples import to_gray
 from lmscenes.faces import five_points
 
 SIDE = 80
-WAYS = ("Seq-MT", "LMDIS", "DVE")
-HUE = {"Seq-MT": 5, "LMDIS": 2, "DVE": 3}  # of ``plots.COLOURS``
-MARK = {"Seq-MT": "o", "LMDIS": "s", "DVE": "D"}
+TOLD = "RCN+ (labels)"
+WAYS = (TOLD, "LMDIS", "DVE")
+REGRESSED = "DVE + regression"
+HUE = {TOLD: 5, "LMDIS": 2, "DVE": 3, REGRESSED: 3}  # of ``plots.COLOURS``
+MARK = {TOLD: "o", "LMDIS": "s", "DVE": "D", REGRESSED: "d"}
 PERSON, GARMENT, TRYON = 700_012, 100_004, 100_007  # of the opening
 
 
@@ -52,17 +54,17 @@ def resized(images: Tensor, side: int) -> Tensor:
 
 @cache
 def told_network():
-    """Seq-MT's: trained with 68 landmarks on each of its images."""
+    """RCN+: trained with 68 landmarks on each of its images, and with nothing else."""
     return load_cell("seqmt-wild", "RCN+(L,long)@100").requires_grad_(False).eval()
 
 
 def shrunk(images: Tensor) -> Tensor:
-    """What Seq-MT's network sees of them: 40 gray pixels a side."""
+    """What RCN+ sees of them: few gray pixels a side."""
     return resized(to_gray(images), told_network().config.size)
 
 
 def named(images: Tensor) -> Tensor:
-    """Seq-MT: ``(B, 68, 2)`` that annotators named."""
+    """RCN+: ``(B, 68, 2)`` that annotators named."""
     return told_network().landmarks(shrunk(images))
 
 
@@ -122,11 +124,22 @@ def looked_up(one: Tensor, maps: Tensor) -> Tensor:
     return hard_argmax(torch.einsum("kc,bchw->bkhw", one, maps)) * zoom()
 
 
+def kinds(maps: Tensor) -> Tensor:
+    """Fifty points in each picture, the places of fifty kinds of vectors that no label
+    chose: ``(B, 50, 2)``. What DVE's paper regresses from."""
+    return virtual_points(maps, matching_network().centres) * zoom()
+
+
+def regressed_kinds(points: Tensor, five: Tensor) -> LandmarkRegression:
+    """Eyes, nose and mouth from such points, as DVE fits them."""
+    return LandmarkRegression(**Dve.regression).fit(points, five)
+
+
 class Answers:
     """Eyes, nose and mouth by each way, once some faces have been labelled.
 
     Args:
-        images: labelled faces; Seq-MT asks for none.
+        images: labelled faces; RCN+ asks for none.
         five: their points ``(n, 5, 2)``.
     """
 
@@ -136,7 +149,7 @@ class Answers:
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         return {
-            "Seq-MT": five_points(named(images)),
+            TOLD: five_points(named(images)),
             "LMDIS": self.regression.predict(unnamed(images)),
             "DVE": looked_up(self.vectors, vectors(images)),
         }
@@ -242,7 +255,7 @@ def open_five_ways() -> None:
     image, _ = faces([PERSON])
     large = faces([PERSON], 240)[0][0]
     mate, mates = faces([PERSON + 7])
-    titles = ("Seq-MT\n68 named points", "LMDIS\n10 points, unnamed",
+    titles = ("RCN+ (labels)\n68 named points", "LMDIS\n10 points, unnamed",
               "DVE\nany point, matched", "DLAN\nclothes, without a box",
               "SAL-VTON\nwhere it will be")  # fmt: skip
     for ax, title in zip(axes, titles, strict=True):

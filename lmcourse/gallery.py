@@ -5,18 +5,13 @@ A gallery takes the network that was trained longest among those that ship.
 
 from functools import cache, lru_cache
 
-import matplotlib.cbook
-import skimage.data
 import torch
-from PIL import Image
 from torch import Tensor
 
-import lmlib
 from lmcourse.boards import Board
 from lmcourse.experiments import dve, lmdis, seqmt_galleries
-from lmcourse.experiments.cells import few, in_chunks, kept_file, load_cell, shipped
+from lmcourse.experiments.cells import few, in_chunks, kept_file, load_cell
 from lmcourse.experiments.seqmt_images import in_wrists
-from lmlib.datasets.photos import cut, find_faces, read_photo
 from lmlib.geometry import Affine
 from lmlib.methods.dve import crop
 from lmlib.palette import COLOURS
@@ -354,7 +349,7 @@ def show_hands() -> None:
     )
 
 
-# -- 21, 61 and 62 ---------------------------------------------------------------------
+# -- 21 and 62 -------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -373,32 +368,6 @@ def open_leaving() -> None:
         "Ten landmarks on five faces. Before the first step they crowd around the "
         "middle of each picture; after training each has its own part of the face. "
         "Nobody has ever said which.",
-        first=True,
-    )
-
-
-@torch.no_grad()
-def open_photographs() -> None:
-    """61: photographs and the landmarks of a network that has only seen drawn faces."""
-    photos = (
-        Image.fromarray(skimage.data.astronaut()),
-        read_photo(matplotlib.cbook.get_sample_data("grace_hopper.jpg", False)),
-    )
-    landmarker = lmlib.load(shipped("seqmt-wild_RCN+_L_long_100"), "cpu")
-    side, board = landmarker.config.size, Board(2, side=380)
-    for column, photo in enumerate(photos):
-        left, top, right, bottom = find_faces(photo)[0]
-        x, y, half = (left + right) / 2, (top + bottom) / 2, (right - left) / 2
-        y = y + 0.16 * half  # faces lie a little lower in the network's pictures
-        seen, shown = ((x - r, y - r, x + r, y + r) for r in (half, 1.3 * half))
-        small = to_tensor(cut(photo, seen, (side, side))).mean(0, keepdim=True)
-        points = landmarker.landmarks(small[None])[0] / 1.3
-        board.put(to_tensor(cut(photo, shown, (380, 380))), column)
-        board.mark(points, column, size=38, marker="o")
-    board.show(
-        "Photographs of Eileen Collins (NASA) and Grace Hopper (US Navy), both in the "
-        "public domain, with the 68 landmarks of a network that has only ever seen "
-        "drawn faces.",
         first=True,
     )
 

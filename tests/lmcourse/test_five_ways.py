@@ -27,7 +27,7 @@ def test_all_ways_answer_in_the_coordinates_of_the_picture(some):
         off = five_ways.off(points, five)
         eyes = (five[:, 0] - five[:, 1]).norm(dim=-1)
         assert_close(off, 100 * (points - five).norm(dim=-1).mean(1) / eyes)
-        assert off.mean() < {"Seq-MT": 7, "LMDIS": 7, "DVE": 25}[name]
+        assert off.mean() < {five_ways.TOLD: 7, "LMDIS": 7, "DVE": 25}[name]
         # another picture's points are no answer: the control
         assert five_ways.off(points, five.roll(1, 0)).mean() > off.mean()
 
@@ -45,6 +45,17 @@ def test_vectors_are_looked_up_where_they_were_taken(some):
     cell = 2 * five_ways.zoom() / maps.shape[-1]
     assert (own - five).abs().amax() < 2 * cell
     assert (own - five).abs().median() < cell
+
+
+def test_kinds_of_vectors_move_with_the_face_and_can_be_regressed(some):
+    labelled, marks = five_ways.faces(range(500_000, 500_030))
+    points = five_ways.kinds(five_ways.vectors(labelled))
+    assert points.shape == (30, 50, 2) and points.abs().max() <= five_ways.zoom()
+    fitted = five_ways.regressed_kinds(points, marks)
+    found = fitted.predict(five_ways.kinds(five_ways.vectors(some[0])))
+    assert five_ways.off(found, some[1]).mean() < 15
+    # another picture's points are no answer: the control
+    assert five_ways.off(found.roll(1, 0), some[1]).mean() > 15
 
 
 @pytest.mark.parametrize("kind", five_ways.KINDS)
