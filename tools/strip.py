@@ -51,7 +51,7 @@ def drawn(scene: Callable, index: int, network) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def few_labels() -> list[Cell]:
-    network = lmlib.load(shipped("seqmt-wild_RCN+_L_long_100"), "cpu")
+    network = lmlib.load(shipped("seqmt-wild80_RCN+_L_100"), "cpu")
     cells = []
     for index in (100_011, 100_036):
         look, seen = drawn(Faces, index, network)
