@@ -77,10 +77,10 @@ def studio(size: int, *, seed: int, identities: int):
     return Faces(size, seed=seed, gray=True, cameras=True, identities=identities)
 
 
-def wild(size: int, *, seed: int, turned: float = 1.0):
+def wild(size: int, *, seed: int, turned: float = 1.0, gray: bool = True):
     """300-W's stand-in; ``turned`` stretches the range of poses."""
     pose = {"yaw": 25.0 * turned, "pitch": 12.0 * turned, "roll": 15.0 * turned}
-    return Faces(size, seed=seed, gray=True, **pose)
+    return Faces(size, seed=seed, gray=gray, **pose)
 
 
 def photographs(size: int):

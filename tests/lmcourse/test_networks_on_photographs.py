@@ -8,7 +8,6 @@ from torch.testing import assert_close
 
 from lmcourse import photographs
 from lmcourse.photographs import TOLD
-from lmscenes.faces import five_points
 
 BOX = torch.tensor([170.0, 60.0, 280.0, 170.0])  # her face
 
@@ -68,12 +67,3 @@ def test_examples_are_of_somebody_else(find):
     assert (hers[1] - his[1]).abs().max() > 0.1
     one, two = (find.example(f"drawn {n}") for n in (0, 1))
     assert one[0].shape == (1, 3, 48, 48) and not one[0].equal(two[0])
-
-
-def test_parts_have_all_landmarks_and_the_eyes_are_eyes():
-    lines = [k for part in photographs.PARTS.values() for line in part for k in line]
-    assert {*lines} == {*range(68)} and len(lines) == 68 + 4  # four lines are closed
-    points = torch.arange(136.0).view(1, 68, 2)
-    eyes = [points[0, line[:-1]].mean(0) for line in photographs.PARTS["eyes"]]
-    assert_close(torch.stack(eyes), five_points(points)[0, :2])
-    assert len({*photographs.TINTS.values()}) == len(photographs.PARTS)

@@ -1,0 +1,88 @@
+"""Faces with 68 landmarks: their parts in colour (13, 61), and what is found on
+drawn faces of the course's test set (13)."""
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from lmcourse.boards import Board
+from lmcourse.experiments import seqmt_galleries
+from lmcourse.experiments.cells import few, in_chunks, load_cell
+from lmlib.evaluation import nme
+from lmlib.methods.base import Method
+from lmlib.palette import COLOURS
+
+WILD = seqmt_galleries.PROBLEMS["seqmt-wild80"]
+SHARES = (0.05, 0.25, 0.5, 0.75, 0.95, 1.0)  # of the test faces, from the best
+PARTS = {  # of a face: its lines, as numbers of landmarks
+    "jaw": [range(17)],
+    "brows": [range(17, 22), range(22, 27)],
+    "nose": [range(27, 31), range(31, 36)],
+    "eyes": [[*range(36, 42), 36], [*range(42, 48), 42]],
+    "lips": [[*range(48, 60), 48], [*range(60, 68), 60]],
+}
+TINTS = dict(
+    zip(PARTS, (COLOURS[1], COLOURS[0], COLOURS[2], "white", COLOURS[6]), strict=True)
+)
+
+
+def told_network() -> Method:
+    """RCN+, told 68 landmarks on 4,000 drawn faces of 80 pixels: ``predict``'s."""
+    return load_cell(WILD.name, *WILD.kept).requires_grad_(False)
+
+
+def draw_parts(
+    board: Board, points: Tensor, column: int = 0, row: int = 0, size: float = 4.5
+) -> None:
+    """68 landmarks ``(68, 2)`` in [-1, 1]: a part of the face in one colour, its points
+    joined. ``size`` is the width of a dot."""
+    for part, lines in PARTS.items():
+        for line in lines:
+            path = board.on(points[list(line)], column, row).T
+            look = {"solid_joinstyle": "round", "zorder": 5}
+            board.ax.plot(*path, "-", c="black", lw=0.55 * size, alpha=0.6, **look)
+            board.ax.plot(*path, "-", c=TINTS[part], lw=0.3 * size, **look)
+            edge = {"mec": "black", "mew": 0.12 * size}
+            board.ax.plot(*path, "o", c=TINTS[part], ms=size, **edge, zorder=6)
+
+
+@cache
+@torch.no_grad()
+def faces_found() -> dict[str, Tensor]:
+    """Test faces of the network for 80 pixels, from the best to the worst.
+
+    ``number (N,)`` of the picture, ``points`` found and ``truth (N, 68, 2)``, and
+    ``error (N,)`` in percent of the eyes' distance.
+    """
+    network, (scene, numbers) = told_network(), WILD.tests[""]
+    numbers = few(numbers[:120], quick=20)
+    batch = scene(network.config.size).batch(numbers)
+    points = in_chunks(network.landmarks, batch["image"], 20)
+    truth = batch["landmarks"]
+    error = 100 * nme(points, truth, normaliser="eye_centres", per_image=True)
+    order = error.argsort()
+    found = {"number": torch.tensor([*numbers]), "points": points, "truth": truth}
+    return {name: x[order] for name, x in (found | {"error": error}).items()}
+
+
+def show_faces() -> None:
+    """Six test faces, from the best to the worst."""
+    found, columns = faces_found(), len(SHARES) // 2
+    board = Board(columns, 2, side=290)
+    scene = WILD.tests[""][0](256, gray=False)  # the largest there is
+    for place, share in enumerate(SHARES):
+        row, column = divmod(place, columns)
+        one = round(share * (len(found["error"]) - 1))
+        number = int(found["number"][one])
+        board.put(scene.batch([number])["image"], column, row)
+        truth = found["truth"][one]
+        board.lines(found["points"][one], truth, column, row, lw=1.6, zorder=7)
+        draw_parts(board, found["points"][one], column, row, size=3.2)
+        better = f"{100 * share:.0f} % are better" if share < 1 else "the worst"
+        board.say(f"{better}: {found['error'][one]:.1f} % off", column, row)
+    board.show(
+        "Six drawn faces that the network had not seen, in colour, with the 68 points "
+        "it found in small grey pictures of them: jaw, brows, nose, eyes and lips. Red "
+        "lines lead to the truth.",
+    )
