@@ -4,6 +4,7 @@ drawn faces of the course's test set (13)."""
 from functools import cache
 
 import torch
+from matplotlib.axes import Axes
 from torch import Tensor
 
 from lmcourse.boards import Board
@@ -32,19 +33,17 @@ def told_network() -> Method:
     return load_cell(WILD.name, *WILD.kept).requires_grad_(False)
 
 
-def draw_parts(
-    board: Board, points: Tensor, column: int = 0, row: int = 0, size: float = 4.5
-) -> None:
-    """68 landmarks ``(68, 2)`` in [-1, 1]: a part of the face in one colour, its points
-    joined. ``size`` is the width of a dot."""
+def draw_parts(ax: Axes, points: Tensor, size: float = 4.5) -> None:
+    """68 landmarks ``(68, 2)``, in the units of ``ax``: a part of the face in one
+    colour, its points joined. ``size`` is the width of a dot."""
     for part, lines in PARTS.items():
         for line in lines:
-            path = board.on(points[list(line)], column, row).T
+            path = points[list(line)].T
             look = {"solid_joinstyle": "round", "zorder": 5}
-            board.ax.plot(*path, "-", c="black", lw=0.55 * size, alpha=0.6, **look)
-            board.ax.plot(*path, "-", c=TINTS[part], lw=0.3 * size, **look)
+            ax.plot(*path, "-", c="black", lw=0.55 * size, alpha=0.6, **look)
+            ax.plot(*path, "-", c=TINTS[part], lw=0.3 * size, **look)
             edge = {"mec": "black", "mew": 0.12 * size}
-            board.ax.plot(*path, "o", c=TINTS[part], ms=size, **edge, zorder=6)
+            ax.plot(*path, "o", c=TINTS[part], ms=size, **edge, zorder=6)
 
 
 @cache
@@ -78,7 +77,7 @@ def show_faces() -> None:
         board.put(scene.batch([number])["image"], column, row)
         truth = found["truth"][one]
         board.lines(found["points"][one], truth, column, row, lw=1.6, zorder=7)
-        draw_parts(board, found["points"][one], column, row, size=3.2)
+        draw_parts(board.ax, board.on(found["points"][one], column, row), size=3.2)
         better = f"{100 * share:.0f} % are better" if share < 1 else "the worst"
         board.say(f"{better}: {found['error'][one]:.1f} % off", column, row)
     board.show(

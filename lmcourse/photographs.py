@@ -17,7 +17,8 @@ from torch import Tensor
 
 from lmcourse.boards import Board
 from lmcourse.experiments import dve, lmdis
-from lmcourse.experiments.cells import in_chunks, load_cell
+from lmcourse.experiments.cells import in_chunks
+from lmcourse.face_gallery import draw_parts, told_network
 from lmcourse.five_ways import TOLD
 from lmcourse.gallery import drawing_network, matching_network, to_tensor
 from lmlib.datasets.images import from_box, in_box
@@ -25,7 +26,6 @@ from lmlib.datasets.photos import cut, find_faces, read_photo
 from lmlib.evaluation import LandmarkRegression, nme
 from lmlib.methods.base import Method
 from lmlib.methods.dve import crop
-from lmlib.palette import COLOURS
 from lmlib.samples import to_gray
 from lmscenes import Faces
 from lmscenes.faces import five_points
@@ -49,11 +49,6 @@ class Net(NamedTuple):
     def side(self) -> int:
         """Pixels of its image, along a side."""
         return self.network.config.size
-
-
-def told_network() -> Method:
-    """RCN+, told 68 landmarks on 4,000 drawn faces of 80 pixels: ``predict``'s."""
-    return load_cell("seqmt-wild80", "RCN+(L)@100").requires_grad_(False)
 
 
 @torch.no_grad()
@@ -179,38 +174,9 @@ def drawn_faces(net: Net, count: int, first: int = 100_500, side: int = 120) -> 
     return [(f"drawn {n}", photo, box, truth) for n, (photo, truth) in enumerate(pairs)]
 
 
-# -- 68 landmarks, part by part --------------------------------------------------------
-
-PARTS = {  # of a face: its lines, as numbers of landmarks
-    "jaw": [range(17)],
-    "brows": [range(17, 22), range(22, 27)],
-    "nose": [range(27, 31), range(31, 36)],
-    "eyes": [[*range(36, 42), 36], [*range(42, 48), 42]],
-    "lips": [[*range(48, 60), 48], [*range(60, 68), 60]],
-}
-TINTS = dict(
-    zip(PARTS, (COLOURS[1], COLOURS[0], COLOURS[2], "white", COLOURS[6]), strict=True)
-)
-
-
-def draw_parts(
-    board: Board, points: Tensor, column: int = 0, row: int = 0, size: float = 4.5
-) -> None:
-    """68 landmarks ``(68, 2)`` in [-1, 1]: a part of the face in one colour, its points
-    joined. ``size`` is the width of a dot."""
-    for part, lines in PARTS.items():
-        for line in lines:
-            path = board.on(points[list(line)], column, row).T
-            look = {"solid_joinstyle": "round", "zorder": 5}
-            board.ax.plot(*path, "-", c="black", lw=0.55 * size, alpha=0.6, **look)
-            board.ax.plot(*path, "-", c=TINTS[part], lw=0.3 * size, **look)
-            edge = {"mec": "black", "mew": 0.12 * size}
-            board.ax.plot(*path, "o", c=TINTS[part], ms=size, **edge, zorder=6)
-
-
 @torch.no_grad()
 def open_photographs() -> None:
-    """61: photographs and the landmarks of a network that has only seen drawn faces."""
+    """61: photographs with landmarks of a network that has only seen drawn faces."""
     photos = (
         Image.fromarray(skimage.data.astronaut()),
         read_photo(matplotlib.cbook.get_sample_data("grace_hopper.jpg", False)),
@@ -224,7 +190,8 @@ def open_photographs() -> None:
         side = network.config.size
         small = to_gray(to_tensor(cut(photo, seen, (side, side)))[None])
         board.put(to_tensor(cut(photo, shown, (380, 380))), column)
-        draw_parts(board, network.landmarks(small)[0] / 1.3, column)
+        points = network.landmarks(small)[0] / 1.3
+        draw_parts(board.ax, board.on(points, column))
     board.show(
         "Photographs of Eileen Collins (NASA) and Grace Hopper (US Navy), both in the "
         "public domain, with the 68 landmarks of a network that has only ever seen "

@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-import lmlib
 from lmcourse import fitting_room, plots
 from lmcourse.boards import enlarged
-from lmcourse.experiments.cells import load_cell, shipped
+from lmcourse.experiments.cells import load_cell
 from lmcourse.experiments.dve_images import animal_scene, face_scene
+from lmcourse.face_gallery import draw_parts, told_network
 from lmcourse.gallery import drawing_network, mouth_points, with_mouth
 from lmlib.places import repository_root
 from lmlib.samples import to_gray
@@ -33,7 +33,8 @@ PLACE = "data/pictures/course.jpg"
 
 @dataclass
 class Cell:
-    """An image of the strip, its points, and their sizes in square points."""
+    """An image of the strip, its points, and their sizes in square points (of a face's
+    68, the width in points)."""
 
     image: Tensor
     points: Tensor | None = None
@@ -50,12 +51,13 @@ def drawn(scene: Callable, index: int, network) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def few_labels() -> list[Cell]:
-    network = lmlib.load(shipped("seqmt-wild80_RCN+_L_100"), "cpu")
+def named() -> list[Cell]:
+    """68 landmarks of two turned faces, by Seq-MT's stronger network, RCN+."""
+    network = told_network()
     cells = []
     for index in (100_011, 100_036):
         look, seen = drawn(Faces, index, network)
-        cells.append(Cell(look, network.landmarks(seen)[0], 16))
+        cells.append(Cell(look, network.landmarks(seen)[0], 4))
     return cells
 
 
@@ -128,7 +130,7 @@ def tried_on() -> list[Cell]:
 
 
 COLUMNS = {
-    "few labels: Seq-MT": few_labels,
+    "named: Seq-MT": named,
     "redrawn: LMDIS": redrawn,
     "matched: DVE": same_place,
     "clothes: DLAN": clothes,
@@ -145,7 +147,9 @@ def strip() -> plots.Figure:
         for row, cell in enumerate(cells):
             ax = axes[row * len(columns) + number]
             plots.draw_image(ax, enlarged(cell.image, SIDE))
-            if cell.points is not None:
+            if cell.points is not None and len(cell.points) == 68:
+                draw_parts(ax, cell.points, cell.size)
+            elif cell.points is not None:
                 plots.draw_points(ax, cell.points, size=cell.size)
             for spine in ax.spines.values():
                 spine.set_visible(False)

@@ -29,7 +29,7 @@ def test_parts_have_all_landmarks_and_the_eyes_are_eyes():
 
 def test_the_parts_of_a_face_are_drawn_where_they_are():
     board, points = Board(2, side=100), torch.rand(68, 2).double() - 0.5
-    draw_parts(board, points, column=1)
+    draw_parts(board.ax, board.on(points, 1))
     dots = [line for line in board.ax.lines if line.get_marker() == "o"]
     drawn = torch.cat([torch.as_tensor(line.get_xydata()) for line in dots])
     gaps = torch.cdist(board.on(points, 1), drawn).amin(dim=1)

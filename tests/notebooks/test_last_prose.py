@@ -79,8 +79,8 @@ def test_61_says_who_follows_the_box():
     says("61", "DVE's move about as far on portraits as on drawn faces")
     assert told["LFW"] < 0.3 < min(lmdis["LFW"], dve["LFW"]) < 0.5
     says("61", "LMDIS's and DVE's points follow the box nearly half of the way, RCN+'s")
-    assert min(row["cat"] for row in rows.values()) > 0.95
-    says("61", "on a cat about as far as the box, or farther (prediction 3)")
+    assert min(row["cat"] for row in rows.values()) > 0.75
+    says("61", "on a cat most of it, or more (prediction 3)")
     parts = r"RCN\+ \(labels\) (\d+)%, LMDIS (\d+)%, DVE (\d+)%"
     portraits = numbers("61", rf"a part of its way: {parts}; on drawn faces")
     drawn = numbers("61", rf"; on drawn faces {parts}\.")
