@@ -28,7 +28,7 @@ TINTS = dict(
 )
 
 
-def told_network() -> Method:
+def face_network() -> Method:
     """RCN+, told 68 landmarks on 4,000 drawn faces of 80 pixels: ``predict``'s."""
     return load_cell(WILD.name, *WILD.kept).requires_grad_(False)
 
@@ -54,7 +54,7 @@ def faces_found() -> dict[str, Tensor]:
     ``number (N,)`` of the picture, ``points`` found and ``truth (N, 68, 2)``, and
     ``error (N,)`` in percent of the eyes' distance.
     """
-    network, (scene, numbers) = told_network(), WILD.tests[""]
+    network, (scene, numbers) = face_network(), WILD.tests[""]
     numbers = few(numbers[:120], quick=20)
     batch = scene(network.config.size).batch(numbers)
     points = in_chunks(network.landmarks, batch["image"], 20)

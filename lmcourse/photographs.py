@@ -18,7 +18,7 @@ from torch import Tensor
 from lmcourse.boards import Board
 from lmcourse.experiments import dve, lmdis
 from lmcourse.experiments.cells import in_chunks
-from lmcourse.face_gallery import draw_parts, told_network
+from lmcourse.face_gallery import draw_parts, face_network
 from lmcourse.five_ways import TOLD
 from lmcourse.gallery import drawing_network, matching_network, to_tensor
 from lmlib.datasets.images import from_box, in_box
@@ -55,7 +55,7 @@ class Net(NamedTuple):
 def networks(count: int) -> dict[str, Net]:
     """The three networks; ``count`` drawn faces say where each expects a face, and what
     LMDIS' landmarks mean."""
-    told, drawing, matching = told_network(), drawing_network(), matching_network()
+    told, drawing, matching = face_network(), drawing_network(), matching_network()
     known = lmdis.face_images(
         drawing.config.size, lmdis.PROBLEMS["lmdis-faces"].labelled[:count]
     ).all
@@ -181,7 +181,7 @@ def open_photographs() -> None:
         Image.fromarray(skimage.data.astronaut()),
         read_photo(matplotlib.cbook.get_sample_data("grace_hopper.jpg", False)),
     )
-    network, board = told_network(), Board(2, side=380)
+    network, board = face_network(), Board(2, side=380)
     for column, photo in enumerate(photos):
         left, top, right, bottom = find_faces(photo)[0]
         x, y, half = (left + right) / 2, (top + bottom) / 2, (right - left) / 2

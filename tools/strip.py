@@ -16,7 +16,7 @@ from lmcourse import fitting_room, plots
 from lmcourse.boards import enlarged
 from lmcourse.experiments.cells import load_cell
 from lmcourse.experiments.dve_images import animal_scene, face_scene
-from lmcourse.face_gallery import draw_parts, told_network
+from lmcourse.face_gallery import draw_parts, face_network
 from lmcourse.gallery import drawing_network, mouth_points, with_mouth
 from lmlib.places import repository_root
 from lmlib.samples import to_gray
@@ -53,7 +53,7 @@ def drawn(scene: Callable, index: int, network) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def named() -> list[Cell]:
     """68 landmarks of two turned faces, by Seq-MT's stronger network, RCN+."""
-    network = told_network()
+    network = face_network()
     cells = []
     for index in (100_011, 100_036):
         look, seen = drawn(Faces, index, network)
