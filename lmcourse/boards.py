@@ -159,12 +159,12 @@ class Board:
         path = torch.stack([starts, ends, gap], dim=1).flatten(0, 1)
         self.ax.plot(*self.on(path, column, row).T, "-", **look)
 
-    def say(self, text: str, column: int = 0, row: int = 0) -> None:
-        """Words at the foot of a cell."""
-        look = {"ha": "center", "va": "bottom", "fontsize": 10, "zorder": 7}
+    def say(self, text: str, column: int = 0, row: int = 0, top: bool = False) -> None:
+        """Words at the foot of a cell, or at its ``top``."""
+        look = {"ha": "center", "va": "top" if top else "bottom", "fontsize": 10}
         look["bbox"] = {"facecolor": "white", "alpha": 0.8, "lw": 0, "pad": 1.5}
-        wide, high = self.unit
-        self.ax.text(wide * (column + 0.5), high * (row + 0.97), text, **look)
+        (wide, high), down = self.unit, 0.03 if top else 0.97
+        self.ax.text(wide * (column + 0.5), high * (row + down), text, zorder=7, **look)
 
     def show(self, alt: str, first: bool = False) -> None:
         """Display the board with its description; see ``plots.show``."""

@@ -274,7 +274,7 @@ def open_failures() -> None:
 HANDS = seqmt_galleries.PROBLEMS["seqmt-hands64"]
 FINGERS = tuple(range(first, first + 4) for first in range(1, 20, 4))
 NOT_RED = (*COLOURS[:3], *COLOURS[4:6])  # of fingers: red is for errors
-SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)  # of the test hands, from the best
+SHARES = (0.05, 0.25, 0.5, 0.75, 0.95, 1.0)  # of the test hands, from the best
 
 
 @cache
@@ -306,7 +306,7 @@ def _in_colour(number: int, side: int = 200) -> Tensor:
     return scene.batch(range(number, number + 1))["image"][0]
 
 
-def put_hand(board: Board, share: float, column: int = 0) -> int:
+def put_hand(board: Board, share: float, column: int = 0, row: int = 0) -> int:
     """The test hand that a ``share`` of all are better than, in colour, with what was
     found; its row in ``hands_found``.
 
@@ -314,38 +314,41 @@ def put_hand(board: Board, share: float, column: int = 0) -> int:
     those of hidden points, dashed, in large pictures only.
     """
     found = hands_found()
-    row = round(share * (len(found["number"]) - 1))
-    board.put(_in_colour(found["number"][row].item()), column)
-    points, seen = found["points"][row], found["seen"][row]
+    one, here = round(share * (len(found["number"]) - 1)), (column, row)
+    board.put(_in_colour(found["number"][one].item()), *here)
+    points, seen = found["points"][one], found["seen"][one]
     for finger, shade in zip(FINGERS, NOT_RED, strict=True):
         chain = points[list(finger)]
-        board.lines(chain[:-1], chain[1:], column, color=shade, lw=1.5)
-    truth, large = found["truth"][row], board.side > 250
+        board.lines(chain[:-1], chain[1:], *here, color=shade, lw=1.5)
+    truth, large = found["truth"][one], board.side > 250
     red = {"color": "#ff2020", "zorder": 4.5}
-    board.lines(points[seen], truth[seen], column, lw=2.4, **red)
+    board.lines(points[seen], truth[seen], *here, lw=2.4, **red)
     if large:  # in small pictures they would hide the hand
-        board.lines(points[~seen], truth[~seen], column, lw=1.4, dashes=(3, 2), **red)
+        board.lines(points[~seen], truth[~seen], *here, lw=1.4, dashes=(3, 2), **red)
     size = board.side / 14
     look = {"edgecolors": "black", "linewidths": 0.5, "zorder": 5}
-    board.ax.scatter(*board.on(points[seen], column).T, s=size, c="white", **look)
+    board.ax.scatter(*board.on(points[seen], *here).T, s=size, c="white", **look)
     look |= {"marker": "X", "s": 2.2 * size, "c": "#ff2020", "linewidths": 0.7}
-    board.ax.scatter(*board.on(points[~seen], column).T, **look)
-    named, true = (Hands.classes[found[name][row]] for name in ("named", "label"))
-    board.say(named if named == true else f"{named}, in truth {true}", column)
-    return row
+    board.ax.scatter(*board.on(points[~seen], *here).T, **look)
+    named, true = (Hands.classes[found[name][one]] for name in ("named", "label"))
+    board.say(named if named == true else f"{named}, in truth {true}", *here)
+    return one
 
 
 def show_hands() -> None:
-    """Five test hands, from the best to the worst."""
-    heads = [f"{100 * share:.0f} % are better" for share in SHARES]
-    board = Board(len(SHARES), heads=heads)
-    for column, share in enumerate(SHARES):
-        put_hand(board, share, column)
+    """Six test hands, from the best to the worst."""
+    columns = len(SHARES) // 2
+    board = Board(columns, 2, side=290)
+    for place, share in enumerate(SHARES):
+        row, column = divmod(place, columns)
+        put_hand(board, share, column, row)
+        words = f"{100 * share:.0f} % are better" if share < 1 else "the worst"
+        board.say(words, column, row, top=True)
     board.show(
-        "Five drawn hands that the network had not seen, in colour, with the 25 points "
+        "Six drawn hands that the network had not seen, in colour, with the 25 points "
         "it found in small grey pictures of them, joined along each finger. Red lines "
-        "lead to the truth; red crosses are its guesses at points that are hidden. "
-        "Below, the gesture it names from these points alone.",
+        "lead to the truth, dashed ones from its guesses at hidden points, the red "
+        "crosses. Below, the gesture it names from these points alone.",
     )
 
 
