@@ -7,15 +7,14 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from lmcourse.boards import Board
 from lmcourse.experiments import seqmt_galleries
 from lmcourse.experiments.cells import few, in_chunks, load_cell
-from lmlib.evaluation import nme
+from lmcourse.gallery import by_rule
+from lmlib.evaluation import normaliser_distance, point_errors
 from lmlib.methods.base import Method
 from lmlib.palette import COLOURS
 
 WILD = seqmt_galleries.PROBLEMS["seqmt-wild80"]
-SHARES = (0.05, 0.25, 0.5, 0.75, 0.95, 1.0)  # of the test faces, from the best
 PARTS = {  # of a face: its lines, as numbers of landmarks
     "jaw": [range(17)],
     "brows": [range(17, 22), range(22, 27)],
@@ -51,34 +50,33 @@ def draw_parts(ax: Axes, points: Tensor, size: float = 4.5) -> None:
 def faces_found() -> dict[str, Tensor]:
     """Test faces of the network for 80 pixels, from the best to the worst.
 
-    ``number (N,)`` of the picture, ``points`` found and ``truth (N, 68, 2)``, and
-    ``error (N,)`` in percent of the eyes' distance.
+    ``number (N,)`` of the picture, ``points`` found and ``truth (N, 68, 2)``, how far
+    ``off (N, 68)`` in percent of the eyes' distance, and ``error (N,)``, its mean.
     """
     network, (scene, numbers) = face_network(), WILD.tests[""]
     numbers = few(numbers[:120], quick=20)
     batch = scene(network.config.size).batch(numbers)
     points = in_chunks(network.landmarks, batch["image"], 20)
     truth = batch["landmarks"]
-    error = 100 * nme(points, truth, normaliser="eye_centres", per_image=True)
-    order = error.argsort()
+    eyes = normaliser_distance(truth, None, "eye_centres")
+    off = 100 * point_errors(points, truth) / eyes[:, None]
     found = {"number": torch.tensor([*numbers]), "points": points, "truth": truth}
-    return {name: x[order] for name, x in (found | {"error": error}).items()}
+    found |= {"off": off, "error": off.mean(1)}
+    order = found["error"].argsort()
+    return {name: x[order] for name, x in found.items()}
 
 
 def show_faces() -> None:
     """Six test faces, from the best to the worst."""
-    found, columns = faces_found(), len(SHARES) // 2
-    board = Board(columns, 2, side=290)
+    found, (board, cells) = faces_found(), by_rule()
     scene = WILD.tests[""][0](256, gray=False)  # the largest there is
-    for place, share in enumerate(SHARES):
-        row, column = divmod(place, columns)
+    for share, better, column, row in cells:
         one = round(share * (len(found["error"]) - 1))
         number = int(found["number"][one])
         board.put(scene.batch([number])["image"], column, row)
         truth = found["truth"][one]
         board.lines(found["points"][one], truth, column, row, lw=1.6, zorder=7)
         draw_parts(board.ax, board.on(found["points"][one], column, row), size=3.2)
-        better = f"{100 * share:.0f} % are better" if share < 1 else "the worst"
         board.say(f"{better}: {found['error'][one]:.1f} % off", column, row)
     board.show(
         "Six drawn faces that the network had not seen, in colour, with the 68 points "

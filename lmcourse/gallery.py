@@ -274,7 +274,7 @@ def open_failures() -> None:
 HANDS = seqmt_galleries.PROBLEMS["seqmt-hands64"]
 FINGERS = tuple(range(first, first + 4) for first in range(1, 20, 4))
 NOT_RED = (*COLOURS[:3], *COLOURS[4:6])  # of fingers: red is for errors
-SHARES = (0.05, 0.25, 0.5, 0.75, 0.95, 1.0)  # of the test hands, from the best
+SHARES = (0.05, 0.25, 0.5, 0.75, 0.95, 1.0)  # of test images, from the best
 
 
 @cache
@@ -335,14 +335,22 @@ def put_hand(board: Board, share: float, column: int = 0, row: int = 0) -> int:
     return one
 
 
-def show_hands() -> None:
-    """Six test hands, from the best to the worst."""
-    columns = len(SHARES) // 2
-    board = Board(columns, 2, side=290)
+def by_rule() -> tuple[Board, list[tuple[float, str, int, int]]]:
+    """A board for six test images that nobody picked: the share of all that are
+    better, in numbers and in words, and the column and row of each."""
+    columns, cells = len(SHARES) // 2, []
     for place, share in enumerate(SHARES):
         row, column = divmod(place, columns)
-        put_hand(board, share, column, row)
         words = f"{100 * share:.0f} % are better" if share < 1 else "the worst"
+        cells.append((share, words, column, row))
+    return Board(columns, 2, side=290), cells
+
+
+def show_hands() -> None:
+    """Six test hands, from the best to the worst."""
+    board, cells = by_rule()
+    for share, words, column, row in cells:
+        put_hand(board, share, column, row)
         board.say(words, column, row, top=True)
     board.show(
         "Six drawn hands that the network had not seen, in colour, with the 25 points "

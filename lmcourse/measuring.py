@@ -10,18 +10,17 @@ from matplotlib.patheffects import withStroke
 from torch import Tensor
 
 from lmcourse.evidence.effects import OPEN, REFUTED, SHOWN, experiment, shares
-from lmcourse.plots import draw_image, draw_points
+from lmcourse.plots import COLOURS, draw_image, draw_points
 from lmscenes import Blocks
 
 SIDE = 444  # pixels in which a chain is drawn anew
 MOST = 20  # seeds
 NEAR = 0.66  # half of what a close-up of a chain shows, of a picture from -1 to 1
-STEEL, RUST, LEAF = "#0072b2", "#d55e00", "#009e73"
 # word, colour, hatch: no two are told apart by colour alone
 LOOK = {
-    SHOWN: ("shown", LEAF, ""),
+    SHOWN: ("shown", COLOURS[2], ""),
     OPEN: ("open", "#dddddd", ""),
-    REFUTED: ("refuted", RUST, "////"),
+    REFUTED: ("refuted", COLOURS[3], "////"),
 }
 EDGE = [withStroke(linewidth=2.5, foreground="white")]
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from lmcourse.boards import Board
 from lmcourse.experiments import dve, lmdis
 from lmcourse.experiments.cells import in_chunks
+from lmcourse.experiments.seqmt_images import wild
 from lmcourse.face_gallery import draw_parts, face_network
 from lmcourse.five_ways import TOLD
 from lmcourse.gallery import drawing_network, matching_network, to_tensor
@@ -32,7 +33,6 @@ from lmscenes.faces import five_points
 
 Example = tuple[Tensor, Tensor]  # an image ``(1, C, H, W)``, five points in [-1, 1]
 POSE = {"yaw": 20, "pitch": 10, "roll": 10}  # of LMDIS' and DVE's drawn faces
-WILD = {"seed": 1, "gray": True, "yaw": 25, "pitch": 12, "roll": 15}  # of RCN+'s
 
 
 class Net(NamedTuple):
@@ -63,15 +63,15 @@ def networks(count: int) -> dict[str, Net]:
     fitted = LandmarkRegression(bias=False)
     fitted.fit(seen, known["landmarks"], known["visible"])
     _, spots = drawn_examples(count // 3)
-    wild = Faces(told.config.size, **WILD).batch(range(count // 3))["landmarks"]
+    unseen = partial(wild, seed=1)  # faces like RCN+'s, of its test set
+    named = unseen(told.config.size).batch(range(count // 3))["landmarks"]
     size, frame = matching.config.size, matching.config.frame
     of_lmdis = known["landmarks"].mean(0), _by_regression(drawing, fitted)
     of_dve = spots.mean(0), _by_match(matching)
     posed = partial(Faces, **POSE)
     return {
         TOLD: Net(
-            told, True, five_points(wild).mean(0), _by_names(told),
-            partial(Faces, **WILD), 1.0,
+            told, True, five_points(named).mean(0), _by_names(told), unseen, 1.0,
         ),
         "LMDIS": Net(
             drawing, False, *of_lmdis, posed,
